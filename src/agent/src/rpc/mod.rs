@@ -1,0 +1,6 @@
+//! What crosses the wire: secure RPC, requests, dispatch and replies.
+
+pub mod args;
+pub mod context;
+pub mod seal;
+pub mod security;

@@ -1,0 +1,143 @@
+//! What a datastore can be asked to do.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::{
+    Database, Error, Page, PageRequest, PasswordChange, Result, Secret, ServiceStatus, User,
+    UserAttributes,
+};
+
+/// Everything `prepare` needs to turn an empty volume into a running server.
+#[derive(Debug, Clone)]
+pub struct PrepareRequest {
+    /// The base configuration file, verbatim.
+    pub config_contents: String,
+    /// Parameters of the attached configuration group.
+    pub overrides: BTreeMap<String, Value>,
+    /// Version the control plane believes to install; for messages only, the
+    /// server's own answer decides behaviour.
+    pub datastore_version: Option<String>,
+}
+
+/// How `stop` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    /// The server is down.
+    Stopped,
+    /// The server is shutting down and had not ended when the time was up.
+    Stopping,
+}
+
+/// One database server managed natively, as a systemd service.
+///
+/// Every method may run beside any other: who may run beside whom is decided
+/// above, in the agent. What a datastore cannot do returns
+/// [`ErrorKind::NotSupported`](crate::ErrorKind::NotSupported).
+#[async_trait]
+pub trait Datastore: Send + Sync {
+    /// The manager's name in the configuration, e.g. `mysql`.
+    fn manager(&self) -> &'static str;
+
+    /// The state of the server now. Never fails and answers within a few
+    /// seconds, whatever the server does.
+    async fn status(&self) -> ServiceStatus;
+
+    /// Installs configuration, initialises the data directory, starts and
+    /// secures the server. Databases and users come afterwards, by their own
+    /// methods.
+    async fn prepare(&self, request: &PrepareRequest) -> Result<()>;
+
+    /// Starts the server, makes it start at boot, and waits until healthy.
+    async fn start(&self) -> Result<()>;
+
+    /// Stops the server and keeps it down over a reboot. Waits at most
+    /// `patience` for the end of the process.
+    async fn stop(&self, patience: std::time::Duration) -> Result<StopOutcome>;
+
+    /// Waits until the server's process is gone; returns at once when it is.
+    async fn wait_stopped(&self) -> Result<()>;
+
+    /// Stops and starts the server, and waits until healthy.
+    async fn restart(&self) -> Result<()>;
+
+    /// Replaces the base configuration, keeps every override, and (re)starts.
+    async fn start_with_config(&self, config_contents: &str) -> Result<()>;
+
+    /// Replaces the base configuration only.
+    async fn reset_configuration(&self, config_contents: &str) -> Result<()>;
+
+    /// Creates databases; an existing one is left as it is.
+    async fn create_databases(&self, databases: &[Database]) -> Result<()>;
+
+    /// Databases by name, without the server's own.
+    async fn list_databases(&self, page: &PageRequest) -> Result<Page<Database>>;
+
+    /// Drops a database with everything in it.
+    async fn delete_database(&self, database: &Database) -> Result<()>;
+
+    /// Creates users with their grants.
+    async fn create_users(&self, users: &[User]) -> Result<()>;
+
+    /// Users in marker order, without the server's own.
+    async fn list_users(&self, page: &PageRequest) -> Result<Page<User>>;
+
+    /// Drops a user.
+    async fn delete_user(&self, user: &User) -> Result<()>;
+
+    /// One user with its databases, if it exists.
+    async fn get_user(&self, name: &str, host: Option<&str>) -> Result<Option<User>>;
+
+    /// Renames a user, changes its host or password.
+    async fn update_attributes(
+        &self,
+        name: &str,
+        host: Option<&str>,
+        attributes: &UserAttributes,
+    ) -> Result<()>;
+
+    /// Sets new passwords.
+    async fn change_passwords(&self, changes: &[PasswordChange]) -> Result<()>;
+
+    /// Gives a user all privileges on databases.
+    async fn grant_access(&self, name: &str, host: Option<&str>, databases: &[String]) -> Result<()>;
+
+    /// Takes a user's privileges on a database away.
+    async fn revoke_access(&self, name: &str, host: Option<&str>, database: &str) -> Result<()>;
+
+    /// Databases a user has been granted.
+    async fn list_access(&self, name: &str, host: Option<&str>) -> Result<Vec<Database>>;
+
+    /// Enables the tenant's administrator with the given or a new password
+    /// and returns it with the password.
+    async fn enable_root(&self, password: Option<&Secret>) -> Result<User>;
+
+    /// Locks the tenant's administrator out.
+    async fn disable_root(&self) -> Result<()>;
+
+    /// Whether the tenant's administrator may log in.
+    async fn is_root_enabled(&self) -> Result<bool>;
+
+    /// Additions to `get_filesystem_stats` under `mgr_extra_info`.
+    async fn volume_extra_info(&self) -> Result<serde_json::Map<String, Value>> {
+        Ok(serde_json::Map::new())
+    }
+
+    /// The server's version as it reports it itself, e.g. `10.11.19-MariaDB`.
+    async fn version(&self) -> Result<String>;
+
+    /// Process id of the server, when it runs.
+    async fn main_pid(&self) -> Option<u32>;
+
+    /// Writes or removes the parameters of the attached configuration group.
+    async fn update_overrides(&self, _overrides: &BTreeMap<String, Value>, _remove: bool) -> Result<()> {
+        Err(Error::not_supported("Changing configuration groups"))
+    }
+
+    /// Applies parameters to the running server.
+    async fn apply_overrides(&self, _overrides: &BTreeMap<String, Value>) -> Result<()> {
+        Err(Error::not_supported("Applying configuration groups"))
+    }
+}
