@@ -30,6 +30,9 @@ pub struct Record {
     pub request_id: Option<String>,
     /// The notification to complete when it ends.
     pub notification: Option<Map<String, Value>>,
+    /// Who asked, as the conductor is told (without token and catalogue).
+    #[serde(default)]
+    pub context: Value,
     /// How far it got.
     pub state: State,
 }
@@ -74,6 +77,7 @@ impl Journal {
             method: "unknown operation".into(),
             request_id: None,
             notification: None,
+            context: Value::Null,
             state: State::Running,
         }
     }
@@ -99,6 +103,7 @@ mod tests {
             method: "prepare".into(),
             request_id: Some("req-1".into()),
             notification: Some(Map::new()),
+            context: Value::Null,
             state: State::Failed("no device".into()),
         };
         journal.write(&record).unwrap();

@@ -4,3 +4,6 @@ pub mod args;
 pub mod context;
 pub mod seal;
 pub mod security;
+pub mod dispatch;
+pub mod failure;
+pub mod methods;

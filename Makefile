@@ -1,0 +1,87 @@
+# The few commands people type. Everything runs as root on Debian 12 or newer:
+# the suites boot guests in containers with their own systemd and volumes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+AGENT := target/$(HOST)/debug/trove-guestagent
+RELEASE := target/$(HOST)/release/trove-guestagent
+LAB := PYTHONPATH=tests python3 -m lab
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: deps
+deps: ## install what building and testing need (Debian, PyPI); idempotent
+	tests/lab/install-host-packages
+	$(LAB) fetch
+
+.PHONY: build
+build: ## build the agent for development
+	cargo build --package trove-guestagent
+
+.PHONY: demo
+demo: ## create a MySQL instance through the real Trove control plane, step by step
+	tests/lab/install-host-packages
+	$(MAKE) build
+	$(LAB) demo
+
+.PHONY: quick
+quick: ## tests that need no server: about a minute once built
+	cargo test --workspace
+
+.PHONY: test
+test: deps quick test-servers test-wire test-static test-scenarios ## set up and pass all tests
+
+.PHONY: test-servers
+test-servers: ## the datastore crates against real database servers
+	$(LAB) servers -- cargo test --package mysql-family --features real-servers
+
+.PHONY: test-wire
+test-wire: build ## the agent against a real RabbitMQ and oslo.messaging's own client
+	$(LAB) pytest tests/wire
+
+.PHONY: test-scenarios
+test-scenarios: build ## whole lives of instances through the real control plane
+	$(LAB) pytest tests/scenarios
+
+.PHONY: test-static
+test-static: dist ## the release binary in foreign and empty roots
+	$(LAB) pytest tests/static
+
+.PHONY: check
+check: ## formatting, lints, dependency policy, documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	python3 tests/policy/dependencies.py
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+.PHONY: dist
+dist: ## build the static release binary dist/trove-guestagent
+	cargo build --release --package trove-guestagent
+	install -D -m 0755 $(RELEASE) dist/trove-guestagent
+	@ldd dist/trove-guestagent 2>&1 | grep -q -E 'statically linked|not a dynamic' \
+	  || { echo "dist/trove-guestagent is not static" >&2; exit 1; }
+	@ls -l dist/trove-guestagent
+
+.PHONY: bench
+bench: dist ## side-by-side benchmarks against upstream's agent; writes target/bench/results.json
+	tests/lab/install-host-packages
+	$(LAB) bench
+
+.PHONY: install
+install: ## lay binary and units out under DESTDIR
+	install -D -m 0755 dist/trove-guestagent $(DESTDIR)$(PREFIX)/bin/trove-guestagent
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/tmpfiles.d systemd/tmpfiles.d/*.conf
+
+.PHONY: clean
+clean: ## end the lab and remove build results; the lab's cache stays
+	-$(LAB) clean
+	rm -rf dist
+	cargo clean

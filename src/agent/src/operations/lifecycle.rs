@@ -1,0 +1,84 @@
+//! Stop, start and restart of the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datastore::{Result, StopOutcome};
+use tracing::{info, warn};
+
+use super::Operations;
+
+/// How long `stop_db` waits for the server's end. The caller gives up after
+/// 15 s (`agent_call_low_timeout`); a large buffer pool takes longer to flush.
+const STOP_PATIENCE: Duration = Duration::from_secs(9);
+
+/// How long `stop_db` waits for its turn; with [`STOP_PATIENCE`] it stays
+/// inside the same 15 s.
+const LOCK_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long the end of an operation waits for its heartbeat to be delivered.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+
+impl Operations {
+    /// Stops the server and keeps it down, also over a reboot of the guest.
+    ///
+    /// Answers within the caller's 15 s: if the server has not ended by then it
+    /// goes on stopping, and whatever comes next waits for its end.
+    ///
+    /// # Errors
+    /// When the stop could not be begun.
+    pub async fn stop_db(self: Arc<Self>) -> Result<()> {
+        let exclusive = self.exclusive_within("stop_db", LOCK_PATIENCE).await?;
+        let hold = self.status.hold();
+        let outcome = self.datastore.stop(STOP_PATIENCE).await?;
+        drop(hold);
+        if outcome == StopOutcome::Stopping {
+            info!("Server is still shutting down; answering the caller now.");
+            tokio::spawn(async move {
+                let _exclusive = exclusive;
+                match self.datastore.wait_stopped().await {
+                    Ok(()) => info!("Server has shut down."),
+                    Err(error) => warn!(%error, "Server did not shut down."),
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Restarts the server; returns when it answers queries.
+    ///
+    /// # Errors
+    /// When it did not become healthy.
+    pub async fn restart(&self) -> Result<()> {
+        self.host.ready().await?;
+        let _exclusive = self.exclusive("restart").await?;
+        let hold = self.status.hold();
+        let result = self.datastore.restart().await;
+        drop(hold);
+        self.status.announce(ANNOUNCE).await;
+        result
+    }
+
+    /// Replaces the base configuration and (re)starts the server.
+    ///
+    /// # Errors
+    /// When it did not become healthy.
+    pub async fn start_db_with_conf_changes(&self, config_contents: &str) -> Result<()> {
+        self.host.ready().await?;
+        let _exclusive = self.exclusive("start_db_with_conf_changes").await?;
+        let hold = self.status.hold();
+        let result = self.datastore.start_with_config(config_contents).await;
+        drop(hold);
+        self.status.announce(ANNOUNCE).await;
+        result
+    }
+
+    /// Replaces the base configuration only.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn reset_configuration(&self, config_contents: &str) -> Result<()> {
+        let _exclusive = self.exclusive("reset_configuration").await?;
+        self.datastore.reset_configuration(config_contents).await
+    }
+}

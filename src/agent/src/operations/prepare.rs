@@ -1,0 +1,172 @@
+//! `prepare`: from an empty volume to a server the tenant can log in to.
+
+use std::collections::BTreeMap;
+
+use datastore::{Database, Error, PrepareRequest, Result, Secret, User};
+use serde_json::{Map, Value};
+use tracing::{error, info, warn};
+
+use super::Operations;
+use crate::journal::{Record, State};
+use crate::rpc::args::{Args, ArgsError};
+use crate::rpc::context::Context;
+use crate::status::Phase;
+
+/// The arguments of `prepare` that mean something natively.
+pub struct PrepareCall {
+    databases: Vec<Database>,
+    users: Vec<User>,
+    root_password: Option<Secret>,
+    request: PrepareRequest,
+    /// Names of arguments that ask for what this agent cannot do.
+    unsupported: Vec<&'static str>,
+}
+
+impl PrepareCall {
+    /// Reads the arguments of one request.
+    ///
+    /// # Errors
+    /// When one is missing or of another type.
+    pub fn read(args: &mut Args) -> std::result::Result<Self, ArgsError> {
+        let mut unsupported = Vec::new();
+        for name in ["backup_info", "snapshot", "cluster_config", "modules"] {
+            match args.optional::<Value>(name)? {
+                None => {}
+                Some(Value::Array(list)) if list.is_empty() => {}
+                Some(Value::Object(map)) if map.is_empty() => {}
+                Some(_) => unsupported.push(name),
+            }
+        }
+        // No packages are installed, and memory is in config_contents already.
+        args.ignore(&["packages", "memory_mb"]);
+        Ok(Self {
+            databases: args.optional("databases")?.unwrap_or_default(),
+            users: args.optional("users")?.unwrap_or_default(),
+            root_password: args.optional("root_password")?,
+            request: PrepareRequest {
+                config_contents: args.optional("config_contents")?.unwrap_or_default(),
+                overrides: args.optional::<BTreeMap<_, _>>("overrides")?.unwrap_or_default(),
+                datastore_version: args.optional("ds_version")?,
+            },
+            unsupported,
+        })
+    }
+}
+
+impl Operations {
+    /// Runs one `prepare` and reports its end, whatever it is.
+    ///
+    /// # Errors
+    /// The reason of a failure, after it was reported.
+    pub async fn prepare(&self, call: PrepareCall, context: &Context) -> Result<()> {
+        let _exclusive = self.exclusive("prepare").await?;
+        if self.markers.installed() {
+            return Err(Error::bad_request(
+                "this guest is prepared already; prepare runs once in the life of an instance",
+            ));
+        }
+        let record = Record {
+            method: "prepare".into(),
+            request_id: context.request_id().map(str::to_owned),
+            notification: context.notification().cloned(),
+            context: context.for_conductor(),
+            state: State::Running,
+        };
+        let installed = self.install(&call, &record).await;
+        match installed {
+            Ok(()) => {
+                let faults = self.populate(&call).await;
+                self.complete(record, faults).await
+            }
+            Err(error) => {
+                self.fail(record, &error.to_string()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn install(&self, call: &PrepareCall, record: &Record) -> Result<()> {
+        let disk = |error: guest::FileError| Error::failed(error.to_string());
+        self.journal.write(record).map_err(disk)?;
+        self.markers.begin().map_err(disk)?;
+        self.status.enter(Phase::Installing);
+        if !call.unsupported.is_empty() {
+            let what = format!("Creating an instance with {}", call.unsupported.join(", "));
+            return Err(Error::not_supported(what));
+        }
+        self.host.ready().await?;
+        self.datastore.prepare(&call.request).await
+    }
+
+    /// Databases, users and root. A server that runs is an instance that can
+    /// be used and mended, so these faults are told and do not fail it.
+    async fn populate(&self, call: &PrepareCall) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !call.databases.is_empty()
+            && let Err(error) = self.datastore.create_databases(&call.databases).await
+        {
+            faults.push(format!("databases were not all created: {error}"));
+        }
+        if !call.users.is_empty()
+            && let Err(error) = self.datastore.create_users(&call.users).await
+        {
+            faults.push(format!("users were not all created: {error}"));
+        }
+        if let Some(password) = &call.root_password
+            && let Err(error) = self.datastore.enable_root(Some(password)).await
+        {
+            faults.push(format!("root was not enabled: {error}"));
+        }
+        faults
+    }
+
+    async fn complete(&self, record: Record, faults: Vec<String>) -> Result<()> {
+        if let Err(error) = self.markers.complete() {
+            // Without the marker no heartbeat is allowed after a restart.
+            error!(%error, "Installation cannot be marked as complete.");
+            self.fail(record, &error.to_string()).await;
+            return Err(Error::failed(error.to_string()));
+        }
+        self.journal.clear();
+        self.status.enter(Phase::Installed);
+        if faults.is_empty() {
+            info!("Instance prepared.");
+            self.notify_end(record.notification, record.context).await;
+            return Ok(());
+        }
+        let message = faults.join("; ");
+        self.notify_failure(record.notification, record.context, &message).await;
+        Err(Error::failed(message))
+    }
+
+    /// Makes a failure known: on disk first, then as status, then as fault.
+    pub(super) async fn fail(&self, mut record: Record, reason: &str) {
+        record.state = State::Failed(reason.to_owned());
+        if let Err(error) = self.journal.write(&record) {
+            error!(%error, "Failure not recorded.");
+        }
+        self.status.enter(Phase::Failed);
+        self.notify_failure(record.notification, record.context, reason).await;
+    }
+
+    /// Completes a notification, if the request came with one.
+    pub async fn notify_end(&self, notification: Option<Map<String, Value>>, context: Value) {
+        let Some(notification) = notification else { return };
+        if let Err(error) = self.conductor.notify_end(notification, context).await {
+            warn!(%error, "End not notified.");
+        }
+    }
+
+    /// Ends a notification with an error, if the request came with one.
+    pub async fn notify_failure(
+        &self,
+        notification: Option<Map<String, Value>>,
+        context: Value,
+        reason: &str,
+    ) {
+        let Some(notification) = notification else { return };
+        if let Err(error) = self.conductor.notify_failure(notification, context, reason).await {
+            warn!(%error, "Failure not notified.");
+        }
+    }
+}

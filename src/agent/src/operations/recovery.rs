@@ -1,0 +1,42 @@
+//! What an earlier agent left unfinished.
+
+use tracing::{error, info};
+
+use super::Operations;
+use crate::journal::{Journal, State};
+use crate::markers::Markers;
+use crate::status::Phase;
+
+/// The phase in which this guest is, from what is on its disk.
+pub fn phase_on_disk(journal: &Journal, markers: &Markers) -> Phase {
+    match journal.read() {
+        Some(record) if !(record.method == "prepare" && markers.installed()) => Phase::Failed,
+        _ if markers.installed() => Phase::Installed,
+        _ => Phase::Uninstalled,
+    }
+}
+
+impl Operations {
+    /// Ends what an earlier agent was doing when it died: the instance is
+    /// failed with a reason the user sees, or found to be complete.
+    pub async fn recover(&self) {
+        let Some(record) = self.journal.read() else { return };
+        if record.method == "prepare" && self.markers.installed() {
+            // It died between the two last steps: the work is done.
+            info!("Interrupted prepare had completed.");
+            self.journal.clear();
+            self.notify_end(record.notification, record.context).await;
+            return;
+        }
+        match &record.state {
+            State::Failed(reason) => {
+                info!(method = record.method, reason, "An earlier operation failed.");
+            }
+            State::Running => {
+                let reason = format!("the guest agent was restarted in the middle of {}", record.method);
+                error!(request_id = record.request_id, reason, "Operation was interrupted.");
+                self.fail(record, &reason).await;
+            }
+        }
+    }
+}
