@@ -1,0 +1,182 @@
+"""Guest trees: one Debian root directory per datastore, never booted itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lab import settings
+from lab.cache import Cache
+from lab.fetch.run import BuildError, run
+from lab.progress import Progress, Step
+from lab.settings import Datastore
+
+# Part of the key: raise it when prepare() below changes.
+RECIPE = 3
+
+# Devices get the modes of the machine's own nodes, which may be unusable.
+DEVICE_MODES = "".join(
+    f"z /dev/{node} 0666\n"
+    for node in ("null", "zero", "full", "random", "urandom", "tty")
+)
+# Not allowed without CAP_SYS_RESOURCE, which a sandbox may withhold.
+NO_OOM_ADJUST = "[Service]\nOOMScoreAdjust=0\n"
+# An overlay is not remounted, the machine's clock is not ours, no housekeeping.
+MASKED = (
+    "systemd-remount-fs.service",
+    "systemd-timesyncd.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "xfs_scrub_all.timer",
+    "xfs_healer_start.service",
+    "getty@tty1.service",
+    "console-getty.service",
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A finished guest tree."""
+
+    datastore: str
+    path: Path
+    server_version: str  # what the server says of itself, such as 10.11.19
+
+
+def _key(datastore: Datastore) -> str:
+    guest = settings.versions().guest_packages
+    return settings.digest(RECIPE, datastore, guest, DEVICE_MODES, MASKED)
+
+
+def find(cache: Cache, datastore: Datastore) -> Tree | None:
+    """The tree if it is in the cache."""
+    path = cache.path(f"tree-{datastore.name}", _key(datastore))
+    return _load(path) if path.exists() else None
+
+
+def _load(path: Path) -> Tree:
+    facts = json.loads((path / "tree.json").read_text())
+    return Tree(facts["datastore"], path / "root", facts["server_version"])
+
+
+def ensure(cache: Cache, datastore: Datastore, progress: Progress) -> Tree:
+    """Install Debian and the datastore's packages into a directory."""
+
+    def build(temporary: Path, _final: Path) -> None:
+        with progress.step(f"Guest tree {datastore.name} ({datastore.suite})") as step:
+            root = temporary / "root"
+            root.mkdir()
+            bootstrap(datastore, root, step)
+            prepare(root)
+            version = server_version(root, datastore)
+            tree = {**asdict(Tree(datastore.name, root, version)), "path": None}
+            (temporary / "tree.json").write_text(json.dumps(tree))
+
+    name = f"tree-{datastore.name}"
+    return _load(cache.ensure(name, _key(datastore), build))
+
+
+def sources(suite: str) -> list[str]:
+    """apt sources for `suite` from the mirrors this machine already uses."""
+    output = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    sites = [line.split()[0] for line in sorted(set(output.splitlines()))
+             if line.endswith(" Debian")]
+    security = [site for site in sites if "security" in site]
+    mirrors = [site for site in sites if site not in security]
+    if not mirrors:
+        raise BuildError("no Debian mirror in this machine's apt sources")
+    lines = [f"deb {mirrors[0]} {suite} main"]
+    if suite != "sid":
+        lines.append(f"deb {mirrors[0]} {suite}-updates main")
+        lines += [f"deb {site} {suite}-security main" for site in security[:1]]
+    return lines
+
+
+def bootstrap(datastore: Datastore, root: Path, step: Step) -> None:
+    """Run mmdebstrap; apt resolves and verifies, dpkg configures."""
+    packages = settings.versions().guest_packages + datastore.packages
+    run(
+        [
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            "--include=" + ",".join(packages),
+            '--aptopt=APT::Install-Recommends "false"',
+            # A mirror may be a frozen snapshot; signatures are still checked.
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            # A tree that was not completed is thrown away: no need to sync.
+            "--dpkgopt=force-unsafe-io",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            datastore.suite,
+            str(root),
+            *sources(datastore.suite),
+        ],
+        step,
+    )
+
+
+def prepare(root: Path) -> None:
+    """Make the tree what an image with our agent would be before its agent.
+
+    The account that cloud-init's files belong to exists, the one the database
+    runs as does not; the distribution's database neither runs nor has data.
+    """
+    run_in(root, "useradd", "--uid=1000", "--create-home", "--shell=/bin/bash", "ubuntu")
+    for kind in ("mysql", "mariadb"):
+        for unit in (root / "etc/systemd/system").glob(f"*/{kind}*"):
+            unit.unlink()
+        subprocess.run(["rm", "-rf", str(root / "var/lib/mysql")], check=True)
+    # A first boot would enable every unit by preset; a guest gets its id later.
+    (root / "etc/machine-id").write_text("uninitialized\n")
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
+    (root / "var/log/journal").mkdir(exist_ok=True)
+    system = root / "etc/systemd/system"
+    for unit in MASKED:
+        (system / unit).unlink(missing_ok=True)
+        (system / unit).symlink_to("/dev/null")
+    for unit in ("dbus", "systemd-journald", "systemd-udevd", "systemd-logind"):
+        drop_in = system / f"{unit}.service.d/90-lab.conf"
+        drop_in.parent.mkdir(exist_ok=True)
+        drop_in.write_text(NO_OOM_ADJUST)
+    (root / "etc/tmpfiles.d/00-lab-devices.conf").write_text(DEVICE_MODES)
+    for directory in ("etc/trove/conf.d", "etc/trove/certs", "var/log/trove"):
+        (root / directory).mkdir(parents=True, exist_ok=True)
+
+
+def run_in(root: Path, *argv: str) -> str:
+    """Run a program of the tree inside it; its output."""
+    done = subprocess.run(
+        ["chroot", str(root), *argv],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+    )
+    return done.stdout
+
+
+def server_version(root: Path, datastore: Datastore) -> str:
+    """Ask the installed server; it must be of the series versions.env names."""
+    program = {"mysql": "mysqld", "mariadb": "mariadbd"}[datastore.name]
+    words = run_in(root, f"/usr/sbin/{program}", "--version")
+    found = re.search(r"Ver (\d+\.\d+\.\d+)", words)
+    if not found or not found[1].startswith(datastore.series + "."):
+        raise BuildError(
+            f"{datastore.suite} has {words.strip()!r}, but versions.env names "
+            f"{datastore.name} {datastore.series}"
+        )
+    return found[1]
