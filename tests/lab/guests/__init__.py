@@ -1,0 +1,1 @@
+"""Guests: Debian systems booted by systemd-nspawn, seen from outside."""
