@@ -1,0 +1,37 @@
+//! What MySQL and MariaDB guests share.
+//!
+//! [`Server`] implements [`datastore::Datastore`] for both; a [`Flavor`] says
+//! what sets a product apart. Behaviour that differs between versions is
+//! decided by the version that the server itself reports.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cnf;
+mod config;
+mod credentials;
+mod databases;
+mod datastore_impl;
+mod errors;
+mod flavor;
+mod grants;
+mod host;
+mod init;
+mod names;
+mod overrides;
+mod password;
+mod root;
+mod server;
+mod service;
+mod session;
+mod settings;
+mod sql;
+mod status;
+mod users;
+mod version;
+
+pub use credentials::Login;
+pub use flavor::{Flavor, Initialisation};
+pub use init::FirstStart;
+pub use server::Server;
+pub use settings::{Layout, Settings};
+pub use version::{ServerVersion, Vendor};

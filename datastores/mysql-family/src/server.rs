@@ -1,0 +1,115 @@
+//! The datastore: one server of the family on this guest.
+
+use std::path::PathBuf;
+
+use datastore::{Error, Result};
+use guest::{Command, Unit};
+use tracing::debug;
+
+use crate::credentials::{self, Login};
+use crate::errors::{os_error, sql_error};
+use crate::session::{Session, SqlResult};
+use crate::status::Silence;
+use crate::{Flavor, ServerVersion, Settings};
+
+/// Where distributions put server programs.
+const PROGRAM_DIRS: [&str; 6] = [
+    "/usr/sbin",
+    "/usr/libexec",
+    "/usr/bin",
+    "/sbin",
+    "/usr/local/sbin",
+    "/usr/local/bin",
+];
+
+/// A MySQL or MariaDB server, managed as a systemd unit.
+pub struct Server<F> {
+    pub(crate) flavor: F,
+    pub(crate) settings: Settings,
+    pub(crate) unit: Unit,
+    pub(crate) silence: Silence,
+}
+
+impl<F: Flavor> Server<F> {
+    /// The server described by `settings`. Nothing is looked at yet.
+    pub fn new(flavor: F, settings: Settings) -> Self {
+        let unit = match settings.unit.contains('.') {
+            true => Unit::new(settings.unit.clone()),
+            false => Unit::new(format!("{}.service", settings.unit)),
+        };
+        Self {
+            flavor,
+            settings,
+            unit,
+            silence: Silence::default(),
+        }
+    }
+
+    /// What this datastore was built from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Logs in as the agent's administrator.
+    pub(crate) async fn session(&self) -> Result<Session> {
+        let login = self.administrator()?;
+        self.session_of(&login)
+            .await
+            .map_err(|error| sql_error("log in to the server", error))
+    }
+
+    /// Logs in as somebody.
+    pub(crate) async fn session_of(&self, login: &Login) -> SqlResult<Session> {
+        Session::open(&self.settings.layout.socket, login).await
+    }
+
+    pub(crate) fn administrator(&self) -> Result<Login> {
+        credentials::administrator(&self.settings.layout.credentials_dir())
+    }
+
+    /// Path of the installed server program.
+    pub(crate) fn program(&self) -> Result<PathBuf> {
+        if let Some(program) = &self.settings.layout.server_program {
+            return Ok(program.clone());
+        }
+        let names = self.flavor.server_programs();
+        names
+            .iter()
+            .flat_map(|name| {
+                PROGRAM_DIRS
+                    .iter()
+                    .map(move |dir| PathBuf::from(dir).join(name))
+            })
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                Error::failed(format!(
+                    "No {} server is installed: there is no {} in {}",
+                    self.flavor.vendor(),
+                    names.join(" or "),
+                    PROGRAM_DIRS.join(", ")
+                ))
+            })
+    }
+
+    /// Version of the installed program, running or not.
+    pub async fn installed_version(&self) -> Result<ServerVersion> {
+        let program = self.program()?;
+        let command = Command::new(&program).args(["--no-defaults", "--version"]);
+        let output = command.run().await.map_err(os_error)?.stdout_text();
+        let version = ServerVersion::parse_program_output(&output).ok_or_else(|| {
+            Error::failed(format!(
+                "{} does not tell its version: {output:?}",
+                program.display()
+            ))
+        })?;
+        if version.vendor != self.flavor.vendor() {
+            return Err(Error::failed(format!(
+                "The datastore manager is {}, but {} is {version}",
+                self.flavor.manager(),
+                program.display()
+            )));
+        }
+        debug!(program = %program.display(), %version, "Server program found.");
+        Ok(version)
+    }
+}

@@ -1,0 +1,355 @@
+//! Users.
+
+use std::fmt;
+
+use datastore::{
+    Error, ErrorKind, Page, PageRequest, PasswordChange, Result, Secret, User, UserAttributes,
+};
+use mysql_async::Value;
+use tracing::{info, warn};
+
+use crate::databases::{after, limit_clause};
+use crate::errors::{code, sql_error};
+use crate::grants::{databases_of, grant_all};
+use crate::session::{Session, SqlResult};
+use crate::{Flavor, Server, Vendor, host, names, sql};
+
+/// What users are listed by, compared as bytes.
+const MARKER: &str = "CAST(CONCAT(User, '@', Host) AS BINARY)";
+
+/// Name and host of an account, host in lower case as servers store it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct UserId {
+    pub(crate) name: String,
+    pub(crate) host: String,
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}@{}", self.name, self.host)
+    }
+}
+
+impl UserId {
+    /// As SQL has it.
+    pub(crate) fn quoted(&self) -> String {
+        sql::account(&self.name, &self.host)
+    }
+
+    fn marker(&self) -> String {
+        format!("{}@{}", self.name, self.host)
+    }
+
+    /// Whether the server has this account, seen or unseen by the tenant.
+    pub(crate) async fn exists(&self, session: &mut Session) -> SqlResult<bool> {
+        let found: Option<u8> = session
+            .first(
+                "SELECT 1 FROM mysql.user \
+                 WHERE CAST(User AS BINARY) = CAST(? AS BINARY) AND Host = ?",
+                (&self.name, &self.host),
+            )
+            .await?;
+        Ok(found.is_some())
+    }
+
+    pub(crate) async fn must_exist(&self, session: &mut Session) -> Result<()> {
+        match self.exists(session).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.missing()),
+            Err(error) => Err(sql_error(format!("look for {self}"), error)),
+        }
+    }
+
+    fn missing(&self) -> Error {
+        Error::not_found(format!("User {} does not exist", self.marker()))
+    }
+
+    async fn create(&self, session: &mut Session, password: &Secret) -> Result<()> {
+        let statement = format!(
+            "CREATE USER {} IDENTIFIED BY {}",
+            self.quoted(),
+            sql::literal(password.expose())
+        );
+        match session.run(&statement).await {
+            Ok(()) => {
+                info!(user = self.marker(), "User created.");
+                Ok(())
+            }
+            Err(error) if error.code() == Some(code::CANNOT_USER) => {
+                let text = format!("User {} exists already", self.marker());
+                Err(Error::with_source(ErrorKind::AlreadyExists, text, error))
+            }
+            Err(error) => Err(sql_error(format!("create {self}"), error)),
+        }
+    }
+
+    async fn drop(&self, session: &mut Session) -> Result<()> {
+        self.alter(session, "drop", &format!("DROP USER {}", self.quoted()))
+            .await
+    }
+
+    async fn set_password(&self, session: &mut Session, password: &Secret) -> Result<()> {
+        let statement = format!(
+            "ALTER USER {} IDENTIFIED BY {}",
+            self.quoted(),
+            sql::literal(password.expose())
+        );
+        self.alter(session, "set the password of", &statement).await
+    }
+
+    async fn rename(&self, session: &mut Session, new: &Self) -> Result<()> {
+        let statement = format!("RENAME USER {} TO {}", self.quoted(), new.quoted());
+        self.alter(session, "rename", &statement).await
+    }
+
+    /// Runs a statement that needs the account to exist.
+    async fn alter(&self, session: &mut Session, action: &str, statement: &str) -> Result<()> {
+        match session.run(statement).await {
+            Ok(()) => {
+                info!(user = self.marker(), action, "User changed.");
+                Ok(())
+            }
+            Err(error) if error.code() == Some(code::CANNOT_USER) => {
+                match self.exists(session).await {
+                    Ok(false) => Err(self.missing()),
+                    _ => Err(sql_error(format!("{action} {self}"), error)),
+                }
+            }
+            Err(error) => Err(sql_error(format!("{action} {self}"), error)),
+        }
+    }
+}
+
+impl<F: Flavor> Server<F> {
+    /// The account of a request about an existing user. Reserved names are
+    /// refused wherever they come from.
+    pub(crate) fn user_id(&self, name: &str, host: Option<&str>) -> Result<UserId> {
+        names::check_user(name, &self.settings.ignore_users)?;
+        let host = host::canonical(host);
+        host::check(&host, false)?;
+        Ok(UserId {
+            name: name.to_owned(),
+            host,
+        })
+    }
+
+    /// The account of a request to create or rename.
+    fn new_user_id(&self, name: &str, host: Option<&str>) -> Result<UserId> {
+        let user = self.user_id(name, host)?;
+        host::check(&user.host, self.settings.hostname_require_valid_ip)?;
+        Ok(user)
+    }
+
+    /// Creates users with their grants. Everything is checked before the first
+    /// statement; when the server refuses one nevertheless, the users created
+    /// by this call are dropped again, so that the request can be repeated.
+    pub(crate) async fn add_users(&self, users: &[User]) -> Result<()> {
+        let mut wanted = Vec::with_capacity(users.len());
+        for user in users {
+            let id = self.new_user_id(&user.name, user.host.as_deref())?;
+            let Some(password) = &user.password else {
+                return Err(Error::bad_request(format!("{id} has no password")));
+            };
+            names::check_password(&user.name, password.expose())?;
+            for database in &user.databases {
+                names::check_database(&database.name, &self.settings.ignore_dbs)?;
+            }
+            let databases: Vec<&str> = user
+                .databases
+                .iter()
+                .map(|database| database.name.as_str())
+                .collect();
+            wanted.push((id, password, databases));
+        }
+        let mut session = self.session().await?;
+        let mut created: Vec<&UserId> = Vec::new();
+        let mut result = Ok(());
+        for (id, password, databases) in &wanted {
+            result = id.create(&mut session, password).await;
+            if result.is_ok() {
+                created.push(id);
+                result = grant_all(&mut session, id, databases).await;
+            }
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_err() {
+            for id in created.into_iter().rev() {
+                if let Err(error) = id.drop(&mut session).await {
+                    warn!(%error, "User of a failed request not dropped.");
+                }
+            }
+        }
+        session.close().await;
+        result
+    }
+
+    pub(crate) async fn page_of_users(&self, page: &PageRequest) -> Result<Page<User>> {
+        let mut session = self.session().await?;
+        let result = self.users(&mut session, page).await;
+        session.close().await;
+        let users = result.map_err(|error| sql_error("list users", error))?;
+        Ok(Page::cut(users, page.limit, |user: &User| {
+            format!("{}@{}", user.name, user.host.as_deref().unwrap_or("%"))
+        }))
+    }
+
+    async fn users(&self, session: &mut Session, page: &PageRequest) -> SqlResult<Vec<User>> {
+        let reserved = &self.settings.ignore_users;
+        let mut query = "SELECT User, Host FROM mysql.user WHERE Host <> 'localhost'".to_owned();
+        if session.version().vendor == Vendor::MariaDb {
+            // Roles are rows, too.
+            query += " AND is_role = 'N'";
+        }
+        let mut parameters: Vec<Value> = reserved.iter().map(Value::from).collect();
+        if !reserved.is_empty() {
+            query += &format!(
+                " AND CAST(User AS BINARY) NOT IN ({})",
+                sql::binary_placeholders(reserved.len())
+            );
+        }
+        if let Some(marker) = &page.marker {
+            query += &format!(" AND {MARKER} {} CAST(? AS BINARY)", after(page));
+            parameters.push(marker.into());
+        }
+        query += &format!(" ORDER BY {MARKER}{}", limit_clause(page));
+        let ids: Vec<UserId> = session
+            .rows::<(String, String)>(&query, parameters)
+            .await?
+            .into_iter()
+            .map(|(name, host)| UserId { name, host })
+            .collect();
+        let mut granted = databases_of(session, &ids).await?;
+        Ok(ids
+            .into_iter()
+            .map(|id| User {
+                databases: granted.remove(&id).unwrap_or_default(),
+                name: id.name,
+                host: Some(id.host),
+                password: None,
+                is_root: false,
+            })
+            .collect())
+    }
+
+    pub(crate) async fn find_user(&self, name: &str, host: Option<&str>) -> Result<Option<User>> {
+        let id = self.user_id(name, host)?;
+        if id.host == "localhost" {
+            return Ok(None);
+        }
+        let mut session = self.session().await?;
+        let result = match id.exists(&mut session).await {
+            Ok(true) => databases_of(&mut session, std::slice::from_ref(&id))
+                .await
+                .map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        session.close().await;
+        let granted = result.map_err(|error| sql_error(format!("look for {id}"), error))?;
+        Ok(granted.map(|mut granted| User {
+            databases: granted.remove(&id).unwrap_or_default(),
+            name: id.name,
+            host: Some(id.host),
+            password: None,
+            is_root: false,
+        }))
+    }
+
+    pub(crate) async fn drop_user(&self, name: &str, host: Option<&str>) -> Result<()> {
+        let id = self.user_id(name, host)?;
+        let mut session = self.session().await?;
+        let result = id.drop(&mut session).await;
+        session.close().await;
+        result
+    }
+
+    /// Sets passwords. Everything is checked before the first is set.
+    pub(crate) async fn set_passwords(&self, changes: &[PasswordChange]) -> Result<()> {
+        let mut wanted = Vec::with_capacity(changes.len());
+        for change in changes {
+            names::check_password(&change.name, change.password.expose())?;
+            wanted.push((
+                self.user_id(&change.name, change.host.as_deref())?,
+                &change.password,
+            ));
+        }
+        let mut session = self.session().await?;
+        let result = set_all(&mut session, &wanted).await;
+        session.close().await;
+        result
+    }
+
+    /// Renames a user and sets its password, both or neither.
+    pub(crate) async fn change_user(
+        &self,
+        name: &str,
+        host: Option<&str>,
+        attributes: &UserAttributes,
+    ) -> Result<()> {
+        let old = self.user_id(name, host)?;
+        let new = match (&attributes.name, &attributes.host) {
+            (None, None) => old.clone(),
+            (name, host) => self.new_user_id(
+                name.as_deref().unwrap_or(&old.name),
+                // A host that stays is not checked again.
+                host.as_deref().or(Some("%")),
+            )?,
+        };
+        let new = match &attributes.host {
+            Some(_) => new,
+            None => UserId {
+                name: new.name,
+                host: old.host.clone(),
+            },
+        };
+        if let Some(password) = &attributes.password {
+            names::check_password(&old.name, password.expose())?;
+        }
+        let mut session = self.session().await?;
+        let result = rename_and_set(&mut session, &old, &new, attributes.password.as_ref()).await;
+        session.close().await;
+        result
+    }
+}
+
+async fn set_all(session: &mut Session, wanted: &[(UserId, &Secret)]) -> Result<()> {
+    for (id, _) in wanted {
+        id.must_exist(session).await?;
+    }
+    for (id, password) in wanted {
+        id.set_password(session, password).await?;
+    }
+    Ok(())
+}
+
+/// The name first: it can be taken back without knowing the old password when
+/// the server refuses the new one.
+async fn rename_and_set(
+    session: &mut Session,
+    old: &UserId,
+    new: &UserId,
+    password: Option<&Secret>,
+) -> Result<()> {
+    old.must_exist(session).await?;
+    if new != old {
+        let taken = new.exists(session).await;
+        if taken.map_err(|error| sql_error(format!("look for {new}"), error))? {
+            let text = format!("User {} exists already", new.marker());
+            return Err(Error::new(ErrorKind::AlreadyExists, text));
+        }
+        old.rename(session, new).await?;
+    }
+    let Some(password) = password else {
+        return Ok(());
+    };
+    let result = new.set_password(session, password).await;
+    if result.is_err()
+        && new != old
+        && let Err(error) = new.rename(session, old).await
+    {
+        warn!(%error, "Name of a user not taken back.");
+    }
+    result
+}
