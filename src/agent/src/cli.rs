@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use oslo_config::Source;
 
 /// OpenStack Trove guest agent.
 ///
@@ -39,19 +40,10 @@ pub enum Action {
     Version,
 }
 
-/// A configuration source, in command-line order: a later one overrides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// `--config-file`
-    File(PathBuf),
-    /// `--config-dir`
-    Directory(PathBuf),
-}
-
 impl Cli {
     /// Reads the process's command line; usage errors end the process, as
     /// clap does, with status 64 (EX_USAGE of sysexits(3)).
-    pub fn from_process() -> (Self, Vec<ConfigSource>) {
+    pub fn from_process() -> (Self, Vec<Source>) {
         let matches = Self::command().try_get_matches().unwrap_or_else(|error| {
             let _ = error.print();
             std::process::exit(if error.use_stderr() { 64 } else { 0 });
@@ -63,13 +55,13 @@ impl Cli {
 }
 
 /// clap sorts values by argument; their indices tell the order between the two kinds.
-fn sources(matches: &ArgMatches) -> Vec<ConfigSource> {
+fn sources(matches: &ArgMatches) -> Vec<Source> {
     let mut found = Vec::new();
     let mut level = Some(matches);
     while let Some(matches) = level {
-        type Kind = fn(PathBuf) -> ConfigSource;
+        type Kind = fn(PathBuf) -> Source;
         let kinds: [(&str, Kind); 2] =
-            [("config_file", ConfigSource::File), ("config_dir", ConfigSource::Directory)];
+            [("config_file", Source::File), ("config_dir", Source::Dir)];
         for (name, kind) in kinds {
             let values = matches.get_many::<PathBuf>(name).into_iter().flatten().cloned();
             let indices = matches.indices_of(name).into_iter().flatten();
@@ -86,7 +78,7 @@ fn sources(matches: &ArgMatches) -> Vec<ConfigSource> {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> (Option<Action>, Vec<ConfigSource>) {
+    fn parse(args: &[&str]) -> (Option<Action>, Vec<Source>) {
         let matches = Cli::command().try_get_matches_from(args).unwrap();
         let sources = sources(&matches);
         (Cli::from_arg_matches(&matches).unwrap().action, sources)
@@ -105,9 +97,9 @@ mod tests {
         assert_eq!(
             sources,
             [
-                ConfigSource::Directory("/d1".into()),
-                ConfigSource::File("/f".into()),
-                ConfigSource::Directory("/d2".into()),
+                Source::Dir("/d1".into()),
+                Source::File("/f".into()),
+                Source::Dir("/d2".into()),
             ]
         );
     }
@@ -116,6 +108,6 @@ mod tests {
     fn sources_may_stand_behind_the_subcommand() {
         let (action, sources) = parse(&["a", "check", "--config-dir", "/d"]);
         assert_eq!(action, Some(Action::Check));
-        assert_eq!(sources, [ConfigSource::Directory("/d".into())]);
+        assert_eq!(sources, [Source::Dir("/d".into())]);
     }
 }

@@ -44,7 +44,7 @@ impl Operations {
     /// When /proc cannot be read.
     pub fn hwinfo(&self) -> Result<Value> {
         let hardware = guest::hardware().map_err(|e| Error::failed(format!("read /proc: {e}")))?;
-        Ok(json!({"mem_total": hardware.mem_total_kb, "num_cpus": hardware.num_cpus}))
+        Ok(json!({"mem_total": hardware.mem_total, "num_cpus": hardware.num_cpus}))
     }
 
     /// The server's version and the resources its process uses, in kB.

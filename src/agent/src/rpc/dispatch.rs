@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use oslo_messaging::{Handler, IncomingRequest, RemoteError};
+use oslo_messaging::{Handler, IncomingRequest, Pool, RemoteError};
 use serde_json::Value;
 use tracing::{Span, debug, info, warn};
 
@@ -64,8 +64,11 @@ impl Dispatcher {
 #[async_trait]
 impl Handler for Dispatcher {
     async fn handle(&self, request: IncomingRequest) -> Result<Value, RemoteError> {
-        oslo_messaging::check_version(request.version.as_deref(), VERSION, &request.method)?;
         let method = request.method.clone();
+        if !oslo_messaging::check_version(&request.version, VERSION) {
+            warn!(version = request.version, "Request for a version this agent does not implement.");
+            return Err(RemoteError::unsupported_version(&request.version, &method));
+        }
         let started = Instant::now();
         let result = self.run(request).await;
         let elapsed_ms = started.elapsed().as_millis();
@@ -86,5 +89,9 @@ impl Handler for Dispatcher {
                 Err(error.to_remote(&method))
             }
         }
+    }
+
+    fn pool(&self, method: &str) -> Pool {
+        if methods::quick(method) { Pool::Quick } else { Pool::Work }
     }
 }

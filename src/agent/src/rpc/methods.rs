@@ -33,6 +33,11 @@ pub fn notifies(method: &str) -> bool {
     )
 }
 
+/// Reads, which are answered even when every worker is busy with something long.
+pub fn quick(method: &str) -> bool {
+    routine(method) || matches!(method, "list_access" | "get_hwinfo" | "get_diagnostics" | "is_root_enabled")
+}
+
 /// Calls too frequent to be worth a line each.
 pub fn routine(method: &str) -> bool {
     matches!(method, "rpc_ping" | "get_filesystem_stats" | "get_user" | "list_users" | "list_databases")
