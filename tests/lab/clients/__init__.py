@@ -1,0 +1,1 @@
+"""How tests talk to the lab: REST, RPC, SQL and the real command line."""

@@ -1,0 +1,1 @@
+"""Trove's own services: configuration and processes."""

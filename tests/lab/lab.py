@@ -1,0 +1,347 @@
+"""The lab as a whole: up, down, and handles on everything in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import mariadb, network, rabbitmq, settings, tls
+from lab.cache import locked, remove_tree
+from lab.cgroups import Cgroup
+from lab.clients.openstack import OpenStack
+from lab.clients.sql import SqlClient
+from lab.clients.trove import TroveClient
+from lab.controlplane import config, services
+from lab.fetch import Parts, fetch, fetched
+from lab.guests import volumes
+from lab.guests.guest import Guest
+from lab.guests.machine import Machine
+from lab.processes import ProcessTable
+from lab.progress import Progress
+from lab.rabbitmq import RabbitMQ
+
+if TYPE_CHECKING:
+    from lab.clients.rpc import RpcClient
+
+MODES = ("encrypted", "unencrypted")
+# Names that the guests' resolver knows.
+HOSTS = {rabbitmq.NAME: network.LAB_ADDRESS, "cloud.lab.test": network.LAB_ADDRESS}
+
+
+class LabError(RuntimeError):
+    """The lab is not in the state that a command needs."""
+
+
+class Lab:
+    """One lab per state directory. `up` starts from nothing, `down` ends all."""
+
+    def __init__(self, state: Path | None = None) -> None:
+        self.state = state or settings.state_dir()
+        self.name = settings.lab_name(self.state)
+        self.log = self.state / "log"
+        self.processes = ProcessTable(self.state / "run", self.log)
+        self.broker = RabbitMQ(self.state / "rabbitmq", self.state / "tls")
+        self._group = Cgroup(self.name)
+        self._daemons = Cgroup(self.name, "daemons")
+        self._parts: Parts | None = None
+
+    # Life
+
+    def up(self, mode: str = "encrypted", progress: Progress | None = None) -> None:
+        """Start everything; RPC between Trove and agents is sealed or clear."""
+        if mode not in MODES:
+            raise ValueError(f"mode is one of {MODES}")
+        progress = progress or Progress()
+        self._parts = fetch(progress)
+        with self._locked():
+            if self.running():
+                raise LabError(f"the lab in {self.state} is up already")
+            self._clean(keep_logs=False)
+            try:
+                with progress.step("Lab") as step:
+                    self._start(mode, step)
+            except BaseException:
+                self._clean(keep_logs=True)
+                raise
+
+    def _start(self, mode: str, step: Any) -> None:
+        step.detail = "network and configuration"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.state.chmod(0o755)
+        for name in ("guests", "volumes", "log", "etc"):
+            (self.state / name).mkdir()
+        network.create_lab(self.name)
+        self._daemons.create()
+        tls.create(self.state / "tls", [rabbitmq.NAME], [network.LAB_ADDRESS])
+        hosts = "".join(f"{address} {name}\n" for name, address in HOSTS.items())
+        self.hosts_file.write_text(hosts)
+        self._configure(mode)
+        step.detail = "RabbitMQ, MariaDB, cloud"
+        self._start_broker()
+        self._start_database()
+        self._daemon("dns", [*self._python("lab.dns"), network.LAB_ADDRESS, str(self.hosts_file)])
+        self._daemon("cloud", [*self._python("lab.cloud"), str(self._cloud_config())])
+        with self.inside():
+            mariadb.wait_ready(self._database_socket)
+            rabbitmq.wait_ready()
+            step.detail = "trove-api, trove-taskmanager, trove-conductor"
+            self._start_trove()
+            services.wait_ready(self.processes)
+        self._write_record(mode)
+
+    def down(self) -> None:
+        """Stop everything and forget all data; logs stay until the next `up`."""
+        with self._locked():
+            self._clean(keep_logs=True)
+
+    def clean(self) -> None:
+        """Like `down`, and remove the state directory; also after a crash."""
+        with self._locked():
+            self._clean(keep_logs=False)
+
+    def _clean(self, keep_logs: bool) -> None:
+        """Find what there is by names and files, never by what should be."""
+        # First what could start more: then guests, then the rest.
+        self._daemons.destroy()
+        for directory in self._guest_directories():
+            Machine(directory, self.name, self.log / "guests").destroy()
+        self._group.destroy()
+        for namespace in network.existing(self.name):
+            if namespace == self.name or namespace.startswith(f"{self.name}-"):
+                network.delete(namespace)
+        if not self.state.exists():
+            return
+        volumes.detach(self.state)
+        for entry in self.state.iterdir():
+            if entry.name != "log" or not keep_logs:
+                remove_tree(entry)
+        if not keep_logs:
+            self.state.rmdir()
+
+    def running(self) -> bool:
+        """Whether `up` has succeeded and all daemons still run."""
+        if not self._record_file.exists():
+            return False
+        names = self.processes.names()
+        return bool(names) and all(self.processes.get(name) for name in names)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if os.geteuid() != 0:
+            raise LabError("network namespaces and guests need root")
+        with locked(settings.cache_dir() / f"{self.name}.lock"):
+            yield
+
+    # Parts
+
+    @property
+    def parts(self) -> Parts:
+        """What was fetched."""
+        if self._parts is None:
+            self._parts = fetched()
+        if self._parts is None:
+            raise LabError("not everything is fetched; run `cli fetch`")
+        return self._parts
+
+    @property
+    def mode(self) -> str:
+        """`encrypted` or `unencrypted`."""
+        return json.loads(self._record_file.read_text())["mode"]
+
+    @property
+    def hosts_file(self) -> Path:
+        """Names that guests can resolve; may be edited at any time."""
+        return self.state / "etc/hosts"
+
+    @property
+    def trove_conf(self) -> Path:
+        return self.state / "etc/trove.conf"
+
+    @property
+    def guest_conf(self) -> Path:
+        """What Trove injects as trove-guestagent.conf into the next guests."""
+        return self.state / "etc/trove-guestagent.conf"
+
+    @property
+    def _record_file(self) -> Path:
+        return self.state / "lab.json"
+
+    def _write_record(self, mode: str) -> None:
+        self._record_file.write_text(json.dumps({"mode": mode}))
+
+    @property
+    def _database_socket(self) -> Path:
+        return self.state / "mariadb.sock"
+
+    def _configure(self, mode: str) -> None:
+        config.write(
+            self.state / "etc",
+            venv=self.parts.venv,
+            log=self.log,
+            locks=self.state / "locks",
+            secure=mode == "encrypted",
+        )
+
+    def _cloud_config(self) -> Path:
+        binary = settings.agent_binary()
+        path = self.state / "etc/cloud.json"
+        values = {
+            "state": str(self.state),
+            "lab": self.name,
+            "address": network.LAB_ADDRESS,
+            "database_url": config.API,
+            "trees": {n: str(tree.path) for n, tree in self.parts.trees.items()},
+            "binary": None if str(binary) == "none" else str(binary),
+        }
+        path.write_text(json.dumps(values, indent=1))
+        return path
+
+    # Daemons
+
+    def _python(self, module: str) -> list[str]:
+        tests = settings.LAB_DIR.parent
+        python = self.parts.venv / "bin/python"
+        return ["env", f"PYTHONPATH={tests}", str(python), "-m", module]
+
+    def _daemon(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
+        inside = network.entering(self.name, argv)
+        self.processes.start(name, self._daemons.wrap(inside), env=env)
+
+    def _start_broker(self) -> None:
+        self.broker.configure()
+        self._daemon("epmd", self.broker.mapper_command())
+        self.start_broker()
+
+    def start_broker(self) -> None:
+        """Start RabbitMQ again after `stop_broker`; does not wait for it."""
+        self._daemon("rabbitmq", self.broker.server_command(), self.broker.environment())
+
+    def stop_broker(self, graceful: bool = True) -> None:
+        """Stop RabbitMQ; durable queues and accounts stay."""
+        if graceful:
+            self.rabbitmqctl("stop")
+        self.processes.stop("rabbitmq", grace=30.0 if graceful else 0.0)
+
+    def restart_broker(self, graceful: bool = True) -> None:
+        """Restart RabbitMQ and wait until it lets clients in."""
+        self.stop_broker(graceful)
+        self.start_broker()
+        with self.inside():
+            rabbitmq.wait_ready()
+
+    def rabbitmqctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl against the lab's broker; its output."""
+        return self.broker.control(self.name, *arguments)
+
+    def _start_database(self) -> None:
+        datadir = self.state / "mariadb"
+        source = self.parts.database / "data"
+        argv = ["cp", "-a", "--reflink=auto", str(source), str(datadir)]
+        subprocess.run(argv, check=True)
+        self._daemon(
+            "mariadb",
+            mariadb.command(datadir, self._database_socket, address=network.LAB_ADDRESS),
+        )
+
+    def _start_trove(self) -> None:
+        venv = self.parts.venv
+        services.start(self.processes, self.name, self._daemons, venv, self.trove_conf)
+
+    def restart_trove(self, mode: str | None = None) -> None:
+        """Restart Trove's services, optionally with the other kind of RPC.
+
+        Instances keep what they were created with.
+        """
+        mode = mode or self.mode
+        services.stop(self.processes)
+        self._configure(mode)
+        self._start_trove()
+        with self.inside():
+            services.wait_ready(self.processes)
+        self._write_record(mode)
+
+    def use_mode(self, mode: str) -> None:
+        """Make sure that new instances get this kind of RPC."""
+        if self.mode != mode:
+            self.restart_trove(mode)
+
+    # Handles
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Give this thread, and those it starts, the lab's network."""
+        with network.inside(self.name):
+            yield
+
+    def run(self, argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine inside the lab's network."""
+        options.setdefault("text", True)
+        return subprocess.run(network.entering(self.name, argv), **options)
+
+    def trove(self, account: str = "demo") -> TroveClient:
+        """The REST API; use it inside the lab's network."""
+        return TroveClient(account)
+
+    def openstack(self, account: str = "demo") -> OpenStack:
+        """The real command line client."""
+        return OpenStack(self.parts.venv, self.name, account)
+
+    def sql(
+        self, datastore: str, host: str, user: str, password: str, database: str = ""
+    ) -> SqlClient:
+        """The datastore's own client, logging in over TCP."""
+        tree = self.parts.trees[datastore].path
+        return SqlClient(datastore, tree, self.name, host, user, password, database)
+
+    def trove_sql(self, statement: str) -> list[list[str]]:
+        """Look into Trove's own database."""
+        text = f"use {mariadb.DATABASE}; {statement}"
+        rows = mariadb.sql(self._database_socket, text).splitlines()
+        return [row.split("\t") for row in rows]
+
+    def rpc(self, instance_id: str, *, clear_text: bool = False) -> RpcClient:
+        """Speak to an instance's agent as the control plane would."""
+        # Loads all of Trove: two seconds that only those who call need to pay.
+        from lab.clients.rpc import RpcClient, injected_key
+
+        spec = self.guest(instance_id).spec
+        key = None if clear_text else injected_key(spec)
+        return RpcClient(self.trove_conf, instance_id, key)
+
+    def _guest_directories(self) -> list[Path]:
+        guests = self.state / "guests"
+        return sorted(guests.iterdir()) if guests.is_dir() else []
+
+    def guests(self) -> list[Guest]:
+        """Every server that exists now."""
+        found = [d for d in self._guest_directories() if (d / "spec.json").exists()]
+        return [Guest(directory, self.log / "guests") for directory in found]
+
+    def guest(self, name: str) -> Guest:
+        """A server by its id, its instance's id (or the start of one), or name."""
+        for guest in self.guests():
+            ids = (guest.id, guest.instance_id)
+            if guest.spec.name == name or any(i.startswith(name) for i in ids):
+                return guest
+        raise LookupError(f"no server for {name!r}")
+
+    def diagnostics(self) -> str:
+        """The ends of all logs, for a failed test's report."""
+        parts = []
+        for path in sorted(self.log.glob("*.*")):
+            lines = path.read_text(errors="replace").splitlines()[-15:]
+            parts.append(f"--- {path.name}\n" + "\n".join(lines))
+        return "\n".join(parts)
+
+
+def remove_cache(progress: Progress) -> None:
+    """Delete everything that was fetched; only while no lab is up."""
+    if Lab().running():
+        raise LabError("the lab is up")
+    progress.say(f"Removing {settings.cache_dir()}")
+    remove_tree(settings.cache_dir())
