@@ -17,7 +17,7 @@ pub struct PrepareCall {
     databases: Vec<Database>,
     users: Vec<User>,
     root_password: Option<Secret>,
-    request: PrepareRequest,
+    pub(super) request: PrepareRequest,
     /// Names of arguments that ask for what this agent cannot do.
     unsupported: Vec<&'static str>,
 }
