@@ -42,6 +42,10 @@ impl<F: Flavor> Datastore for Server<F> {
         self.start_and_wait().await
     }
 
+    async fn resume(&self) -> Result<bool> {
+        self.start_if_meant_to_run().await
+    }
+
     async fn stop(&self, patience: Duration) -> Result<StopOutcome> {
         self.stop_for_good(patience).await
     }

@@ -24,6 +24,16 @@ impl<F: Flavor> Server<F> {
         self.bring_up(false).await
     }
 
+    /// Starts the server if its unit is enabled and neither up nor on its way.
+    pub(crate) async fn start_if_meant_to_run(&self) -> Result<bool> {
+        let state = self.unit.state().await.map_err(service_error)?;
+        let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
+        if !(state.enabled && down) {
+            return Ok(false);
+        }
+        self.start_and_wait().await.map(|()| true)
+    }
+
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {

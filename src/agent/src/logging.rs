@@ -116,6 +116,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if !wanted(event.metadata()) {
+            return;
+        }
         let mut text = Text::default();
         event.record(&mut text);
         for span in context.event_scope(event).into_iter().flatten() {
@@ -135,6 +138,24 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             let _ = file.write_all(line.as_bytes());
         }
     }
+}
+
+/// Our own crates at the configured level; others only when something is
+/// wrong, and the AMQP library never: at its lowest level it logs credentials,
+/// and what matters of it is reported by `oslo_messaging`.
+fn wanted(metadata: &tracing::Metadata<'_>) -> bool {
+    const OWN: [&str; 8] = [
+        "trove_guestagent",
+        "datastore",
+        "guest",
+        "mariadb",
+        "mysql",
+        "mysql_family",
+        "oslo_config",
+        "oslo_messaging",
+    ];
+    let name = metadata.target().split("::").next().unwrap_or_default();
+    OWN.contains(&name) || (*metadata.level() <= Level::WARN && name != oslo_messaging::LAPIN_TARGET)
 }
 
 fn severity(level: Level) -> &'static str {

@@ -82,10 +82,18 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     tasks.spawn(status.clone().run(datastore, conductor, cancel.clone()));
     tasks.spawn({
         let operations = operations.clone();
-        async move { operations.recover().await }
+        async move {
+            operations.recover().await;
+            operations.resume().await;
+        }
     });
     let counters = Arc::new(Counters::default());
-    let dispatcher = Dispatcher::new(operations.clone(), security, counters.clone());
+    let dispatcher = Dispatcher::new(
+        operations.clone(),
+        security,
+        counters.clone(),
+        settings.rpc_ping_enabled,
+    );
     let server = RpcServer::start(
         &transport,
         Target::new(

@@ -53,6 +53,10 @@ pub trait Datastore: Send + Sync {
     /// Starts the server, makes it start at boot, and waits until healthy.
     async fn start(&self) -> Result<()>;
 
+    /// Starts the server if it is meant to run and does not. Tells whether it
+    /// had to.
+    async fn resume(&self) -> Result<bool>;
+
     /// Stops the server and keeps it down over a reboot. Waits at most
     /// `patience` for the end of the process.
     async fn stop(&self, patience: std::time::Duration) -> Result<StopOutcome>;

@@ -17,6 +17,20 @@ pub fn phase_on_disk(journal: &Journal, markers: &Markers) -> Phase {
 }
 
 impl Operations {
+    /// Starts the server that should have come up at boot and could not,
+    /// because its volume was attached late.
+    pub async fn resume(&self) {
+        if self.status.phase() != Phase::Installed || self.host.ready().await.is_err() {
+            return;
+        }
+        let Ok(_exclusive) = self.exclusive("start").await else { return };
+        match self.datastore.resume().await {
+            Ok(true) => info!("Server started: it is enabled and was down."),
+            Ok(false) => {}
+            Err(error) => error!(%error, "Server is enabled and does not start."),
+        }
+    }
+
     /// Ends what an earlier agent was doing when it died: the instance is
     /// failed with a reason the user sees, or found to be complete.
     pub async fn recover(&self) {

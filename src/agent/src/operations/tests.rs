@@ -55,6 +55,9 @@ impl Datastore for Memory {
     async fn start(&self) -> Result<()> {
         Ok(())
     }
+    async fn resume(&self) -> Result<bool> {
+        Ok(false)
+    }
     async fn stop(&self, _patience: Duration) -> Result<StopOutcome> {
         self.log("stop");
         Ok(StopOutcome::Stopping)

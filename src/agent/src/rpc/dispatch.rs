@@ -20,21 +20,28 @@ use crate::state_file::Counters;
 /// (`trove/guestagent/api.py`, 26.0.0). Older control planes send lower ones.
 pub const VERSION: &str = "1.3";
 
+/// Ping of any oslo.messaging server (`oslo_messaging/rpc/dispatcher.py`); it
+/// has no arguments and its answer is never sealed.
+const PING: &str = "oslo_rpc_server_ping";
+
 /// Answers the control plane.
 pub struct Dispatcher {
     operations: Arc<Operations>,
     security: Arc<Security>,
     counters: Arc<Counters>,
+    ping_enabled: bool,
 }
 
 impl Dispatcher {
-    /// A dispatcher over `operations`.
+    /// A dispatcher over `operations`. `ping_enabled` (`rpc_ping_enabled`)
+    /// answers oslo.messaging's own ping, too.
     pub fn new(
         operations: Arc<Operations>,
         security: Arc<Security>,
         counters: Arc<Counters>,
+        ping_enabled: bool,
     ) -> Self {
-        Self { operations, security, counters }
+        Self { operations, security, counters, ping_enabled }
     }
 
     async fn run(&self, request: IncomingRequest) -> Result<Value, CallError> {
@@ -68,6 +75,9 @@ impl Handler for Dispatcher {
         if !oslo_messaging::check_version(&request.version, VERSION) {
             warn!(version = request.version, "Request for a version this agent does not implement.");
             return Err(RemoteError::unsupported_version(&request.version, &method));
+        }
+        if self.ping_enabled && method == PING {
+            return Ok("pong".into());
         }
         let started = Instant::now();
         let result = self.run(request).await;
