@@ -143,6 +143,11 @@ class TroveClient:
     def delete_instance(self, instance_id: str) -> None:
         self.request("DELETE", f"/instances/{instance_id}")
 
+    def force_delete_instance(self, instance_id: str) -> None:
+        """Delete an instance in any state, as `instance force delete` does."""
+        self.action(instance_id, {"reset_status": {"force_delete": True}})
+        self.delete_instance(instance_id)
+
     def wait_deleted(self, instance_id: str, timeout: float = 120.0) -> None:
         """Wait until the API does not know the instance any more."""
         deadline = time.monotonic() + timeout

@@ -95,8 +95,16 @@ class Guest:
 
     def wait_booted(self, timeout: float = 60.0) -> str:
         """Wait for the end of the boot: `running` or `degraded`."""
+        deadline = time.monotonic() + timeout
         argv = ["systemctl", "is-system-running", "--wait"]
-        return self.run(argv, check=False, timeout=timeout).stdout.strip()
+        while True:
+            state = self.run(argv, check=False, timeout=timeout).stdout.strip()
+            if state in ("running", "degraded", "maintenance"):
+                return state
+            # Too early: there is no bus yet over which systemctl could wait.
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"guest {self.id} has no system bus")
+            time.sleep(0.05)
 
     def read_file(self, path: str) -> str:
         """Contents of a file in the guest, volumes included."""

@@ -1,0 +1,109 @@
+"""One lab for the whole session, and instances that tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lab.clients.sql import SqlClient
+from lab.clients.trove import ApiError, TroveClient
+from lab.guests.guest import Guest
+from lab.lab import MODES, Lab
+from lab.settings import DATASTORES
+
+USER, PASSWORD, DATABASE = "testuser", "password123", "testdb"
+
+
+@dataclass
+class Instance:
+    """An ACTIVE instance, from the user's and from the machine's side."""
+
+    lab: Lab
+    trove: TroveClient
+    id: str
+    datastore: str
+    address: str
+
+    @property
+    def guest(self) -> Guest:
+        return self.lab.guest(self.id)
+
+    def login(self, user: str, password: str, database: str = "") -> SqlClient:
+        """The stock client over TCP; fails at its first statement if refused."""
+        return self.lab.sql(self.datastore, self.address, user, password, database)
+
+    def admin(self, sql: str) -> list[list[str]]:
+        """Ask the server itself, inside the guest, as its administrator."""
+        client = {"mysql": "mysql", "mariadb": "mariadb"}[self.datastore]
+        login = "--defaults-file=/var/lib/mysql/conf.d/os_admin.cnf"
+        argv = [client, login, "--batch", "--skip-column-names"]
+        done = self.guest.run(argv, input=sql)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def databases(self) -> set[str]:
+        """Every database the server has."""
+        return {row[0] for row in self.admin("show databases")}
+
+    def accounts(self) -> set[tuple[str, str]]:
+        """Every account the server has, as user and host."""
+        rows = self.admin("select user, host from mysql.user")
+        return {(row[0], row[1]) for row in rows}
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab that is up already, or one that ends with the session."""
+    lab = Lab()
+    started = not lab.running()
+    if started:
+        lab.up()
+    with lab.inside():
+        yield lab
+    if started:
+        lab.down()
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(lab: Lab, request: pytest.FixtureRequest) -> str:
+    """Sealed and clear RPC; Trove's services are restarted in between."""
+    lab.use_mode(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="module", params=DATASTORES)
+def instance(mode: str, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """An instance made as the workshop makes it, and deleted afterwards."""
+    trove = lab.trove()
+    user = {"name": USER, "password": PASSWORD, "databases": [{"name": DATABASE}]}
+    created = trove.create_instance(
+        f"{request.param}-{mode}", request.param, databases=[DATABASE], users=[user]
+    )
+    try:
+        active = trove.wait_active(created["id"])
+        address = trove.address(active)
+        yield Instance(lab, trove, created["id"], request.param, address)
+    finally:
+        delete(trove, created["id"])
+
+
+def delete(trove: TroveClient, instance_id: str) -> None:
+    """Delete an instance, whatever became of it, and wait for its end."""
+    try:
+        trove.delete_instance(instance_id)
+    except ApiError:  # not while it is building, unless forced
+        trove.force_delete_instance(instance_id)
+    trove.wait_deleted(instance_id)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed test shows what the agents said."""
+    report = (yield).get_result()
+    if not report.failed or report.when == "teardown":
+        return
+    lab = Lab()
+    for guest in lab.guests():
+        text = "\n".join(guest.messages()[-60:])
+        report.sections.append((f"agent of {guest.spec.name}", text))
