@@ -155,7 +155,7 @@ impl Config {
 
     /// The effective value of an option, or `None` when the table has no such
     /// option.
-    pub fn get(&self, group: &str, name: &str) -> Option<Result<Resolved, ValueError>> {
+    pub fn get(&self, group: &str, name: &str) -> Option<Result<Resolved, Box<ValueError>>> {
         self.option(group, name).map(|opt| self.resolve(opt))
     }
 
@@ -164,7 +164,7 @@ impl Config {
     /// A source above wins over one below: environment, files from the last to
     /// the first, default. In a file the current name wins over the deprecated
     /// ones, and the last line of a name over those before it.
-    pub fn resolve(&self, opt: &Opt) -> Result<Resolved, ValueError> {
+    pub fn resolve(&self, opt: &Opt) -> Result<Resolved, Box<ValueError>> {
         self.resolve_in(opt, &mut Vec::new())
     }
 
@@ -189,7 +189,7 @@ impl Config {
         unknown.collect()
     }
 
-    fn resolve_in(&self, opt: &Opt, stack: &mut Vec<Key>) -> Result<Resolved, ValueError> {
+    fn resolve_in(&self, opt: &Opt, stack: &mut Vec<Key>) -> Result<Resolved, Box<ValueError>> {
         let Some(found) = self.find(opt) else {
             return Ok(Resolved {
                 value: None,
@@ -232,7 +232,7 @@ impl Config {
                 let texts = entries.iter().map(|i| file.entries[*i].value.as_str());
                 if opt.kind != Kind::Multi {
                     return Some(Found {
-                        texts: texts.last().into_iter().collect(),
+                        texts: texts.rev().take(1).collect(),
                         origin,
                         name,
                     });
@@ -258,7 +258,7 @@ impl Config {
         opt: &Opt,
         found: &Found<'_>,
         stack: &mut Vec<Key>,
-    ) -> Result<Resolved, ValueError> {
+    ) -> Result<Resolved, Box<ValueError>> {
         let mut secret = opt.secret;
         let mut values = Vec::new();
         for text in &found.texts {
@@ -314,7 +314,7 @@ impl Config {
                         .reference(opt.group, name)
                         .ok_or_else(|| Problem::UnknownReference(shown()))?;
                     let resolved = self.resolve_in(target, stack).map_err(|error| {
-                        let inner = (!opt.secret).then(|| Box::new(error.clone()));
+                        let inner = (!opt.secret).then(|| error.clone());
                         let cycle = error.problem == Problem::Cycle;
                         if cycle {
                             Problem::Cycle
@@ -353,16 +353,16 @@ impl Config {
     }
 }
 
-fn error(opt: &Opt, found: &Found<'_>, secret: bool, problem: Problem) -> ValueError {
+fn error(opt: &Opt, found: &Found<'_>, secret: bool, problem: Problem) -> Box<ValueError> {
     let text = found.texts.last().copied().unwrap_or_default();
     let hidden = secret || opt.secret;
-    ValueError {
+    Box::new(ValueError {
         origin: found.origin.clone(),
         group: found.name.0.to_owned(),
         name: found.name.1.to_owned(),
         value: (!hidden).then(|| text.to_owned()),
         problem,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn config(text: &str) -> Config {
     config_with(&[text], &[])
 }
 
-fn get(config: &Config, group: &str, name: &str) -> Result<Option<String>, ValueError> {
+fn get(config: &Config, group: &str, name: &str) -> Result<Option<String>, Box<ValueError>> {
     let resolved = config.get(group, name).unwrap()?;
     Ok(resolved
         .value

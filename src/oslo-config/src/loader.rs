@@ -30,7 +30,7 @@ pub struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     /// A loader for the program, known under `programs`, of a project. Both
-    /// name the default files: `~/.trove/trove.conf`, `/etc/trove/guest-agent.conf` ...
+    /// name the default files: `~/.project/project.conf`, `/etc/project/program.conf` ...
     ///
     /// `HOME`, `SNAP` and `SNAP_COMMON` are taken from `environment`.
     pub fn new(

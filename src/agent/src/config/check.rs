@@ -4,9 +4,9 @@ use std::fmt;
 
 use oslo_config::{Config, Kind, Origin, Resolved, Setting};
 
+use super::control_plane::CONTROL_PLANE_SECTIONS;
 use super::mask;
 use super::options::{Class, Row};
-use super::control_plane::CONTROL_PLANE_SECTIONS;
 use super::reader::in_scope;
 use super::settings::Settings;
 
@@ -49,22 +49,38 @@ pub(super) fn report(config: &Config, rows: &[Row], settings: &Settings) -> Repo
     let mut sections: Vec<Section> = Vec::new();
     let manager = Some(settings.datastore_manager);
     for row in rows.iter().filter(|row| in_scope(row, manager)) {
-        let Ok(resolved) = config.resolve(&row.opt) else { continue };
+        let Ok(resolved) = config.resolve(&row.opt) else {
+            continue;
+        };
         let line = Line {
             name: row.opt.name,
             value: shown(row, &resolved),
             origin: resolved.origin.to_string(),
         };
-        match sections.iter_mut().find(|section| section.name == row.opt.group) {
+        match sections
+            .iter_mut()
+            .find(|section| section.name == row.opt.group)
+        {
             Some(section) => section.lines.push(line),
-            None => sections.push(Section { name: row.opt.group, lines: vec![line] }),
+            None => sections.push(Section {
+                name: row.opt.group,
+                lines: vec![line],
+            }),
         }
     }
     Report {
-        files: config.files().map(|path| path.display().to_string()).collect(),
+        files: config
+            .files()
+            .map(|path| path.display().to_string())
+            .collect(),
         sections,
         notes: notes(config, rows, settings),
-        unknown: config.unknown().iter().filter(|s| !is_control_plane(s)).map(place).collect(),
+        unknown: config
+            .unknown()
+            .iter()
+            .filter(|s| !is_control_plane(s))
+            .map(place)
+            .collect(),
     }
 }
 
@@ -84,7 +100,11 @@ struct Escaped(char);
 
 impl Escaped {
     fn into_text(self) -> Vec<char> {
-        if self.0.is_control() { self.0.escape_default().collect() } else { vec![self.0] }
+        if self.0.is_control() {
+            self.0.escape_default().collect()
+        } else {
+            vec![self.0]
+        }
     }
 }
 
@@ -93,14 +113,24 @@ fn is_control_plane(setting: &Setting<'_>) -> bool {
 }
 
 fn place(setting: &Setting<'_>) -> String {
-    format!("[{}] {} ({}:{})", setting.group, setting.name, setting.path.display(), setting.line)
+    format!(
+        "[{}] {} ({}:{})",
+        setting.group,
+        setting.name,
+        setting.path.display(),
+        setting.line
+    )
 }
 
 fn notes(config: &Config, rows: &[Row], settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
     let ignored = |class| {
-        let set = rows.iter().filter(|row| row.class == class && is_set(config, row));
-        set.map(|row| format!("[{}] {}", row.opt.group, row.opt.name)).collect::<Vec<_>>().join(", ")
+        let set = rows
+            .iter()
+            .filter(|row| row.class == class && is_set(config, row));
+        set.map(|row| format!("[{}] {}", row.opt.group, row.opt.name))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let docker = ignored(Class::DockerOnly);
     if !docker.is_empty() {
@@ -110,10 +140,17 @@ fn notes(config: &Config, rows: &[Row], settings: &Settings) -> Vec<String> {
     }
     let no_effect = ignored(Class::NoEffect);
     if !no_effect.is_empty() {
-        notes.push(format!("These options have no effect in this agent: {no_effect}."));
+        notes.push(format!(
+            "These options have no effect in this agent: {no_effect}."
+        ));
     }
-    for row in rows.iter().filter(|row| in_scope(row, Some(settings.datastore_manager))) {
-        let Ok(resolved) = config.resolve(&row.opt) else { continue };
+    for row in rows
+        .iter()
+        .filter(|row| in_scope(row, Some(settings.datastore_manager)))
+    {
+        let Ok(resolved) = config.resolve(&row.opt) else {
+            continue;
+        };
         if let Some((group, name)) = resolved.deprecated {
             notes.push(format!(
                 "[{}] {} is read from its deprecated name [{group}] {name} ({}).",
@@ -130,8 +167,12 @@ fn remarks(config: &Config, settings: &Settings, notes: &mut Vec<String>) {
         Some(Ok(resolved)) => resolved.origin == Origin::Default,
         _ => false,
     };
-    let manager = config.get("DEFAULT", "datastore_manager").and_then(Result::ok);
-    let manager = manager.and_then(|resolved| resolved.value).map(|value| value.render());
+    let manager = config
+        .get("DEFAULT", "datastore_manager")
+        .and_then(Result::ok);
+    let manager = manager
+        .and_then(|resolved| resolved.value)
+        .map(|value| value.render());
     if let Some(name) = manager.filter(|name| name != settings.datastore_manager.as_str()) {
         notes.push(format!(
             "datastore_manager is {name:?}; datastore_registry_ext tells that it is {}.",
@@ -139,7 +180,8 @@ fn remarks(config: &Config, settings: &Settings, notes: &mut Vec<String>) {
         ));
     }
     if unset("transport_url") {
-        notes.push("transport_url is not set: the broker is looked for on this machine.".to_owned());
+        notes
+            .push("transport_url is not set: the broker is looked for on this machine.".to_owned());
     }
     if unset("control_exchange") {
         notes.push(
@@ -161,7 +203,10 @@ fn remarks(config: &Config, settings: &Settings, notes: &mut Vec<String>) {
 
 fn is_set(config: &Config, row: &Row) -> bool {
     // As text: a bad value of an option without effect is no concern.
-    let opt = oslo_config::Opt { kind: Kind::Str, ..row.opt };
+    let opt = oslo_config::Opt {
+        kind: Kind::Str,
+        ..row.opt
+    };
     match config.resolve(&opt) {
         Ok(resolved) => resolved.origin != Origin::Default,
         Err(error) => error.origin != Origin::Default,
@@ -171,7 +216,9 @@ fn is_set(config: &Config, row: &Row) -> bool {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Files, later ones override earlier ones:")?;
-        self.files.iter().try_for_each(|file| writeln!(f, "  {file}"))?;
+        self.files
+            .iter()
+            .try_for_each(|file| writeln!(f, "  {file}"))?;
         for section in &self.sections {
             writeln!(f, "\n[{}]", section.name)?;
             for line in &section.lines {
@@ -180,7 +227,10 @@ impl fmt::Display for Report {
                 writeln!(f, "{assignment:55} # {}", line.origin)?;
             }
         }
-        for (title, lines) in [("Notes", &self.notes), ("Unknown options, ignored", &self.unknown)] {
+        for (title, lines) in [
+            ("Notes", &self.notes),
+            ("Unknown options, ignored", &self.unknown),
+        ] {
             if !lines.is_empty() {
                 writeln!(f, "\n{title}:")?;
                 lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;

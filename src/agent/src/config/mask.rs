@@ -10,8 +10,13 @@ const MASK: &str = "***";
 
 /// The URL with every password, and everything doubtful, as `***`.
 pub(crate) fn transport_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
-    if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+_-".contains(c)) {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return MASK.to_owned();
+    };
+    if !scheme
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "+_-".contains(c))
+    {
         return MASK.to_owned();
     }
     // Passwords may hold '/', '?', ',' and '@' that should have been escaped:
@@ -23,7 +28,9 @@ pub(crate) fn transport_url(url: &str) -> String {
     let mut out = format!("{scheme}://");
     if let Some(users) = users {
         let pieces: Vec<_> = users.split(',').map(piece).collect();
-        let (last, hosts) = pieces.split_last().map_or((String::new(), &[][..]), |(l, h)| (l.user.clone(), h));
+        let (last, hosts) = pieces
+            .split_last()
+            .map_or((String::new(), &[][..]), |(l, h)| (l.user.clone(), h));
         for host in hosts {
             out.push_str(&format!("{}{},", host.user_at(), host.host));
         }
@@ -43,17 +50,27 @@ struct Piece {
 
 impl Piece {
     fn user_at(&self) -> String {
-        if self.has_user { format!("{}@", self.user) } else { String::new() }
+        if self.has_user {
+            format!("{}@", self.user)
+        } else {
+            String::new()
+        }
     }
 }
 
 fn piece(text: &str) -> Piece {
     match text.rsplit_once('@') {
-        Some((user_info, host)) => {
-            Piece { user: user(user_info), host: plain_host(host), has_user: true }
-        }
+        Some((user_info, host)) => Piece {
+            user: user(user_info),
+            host: plain_host(host),
+            has_user: true,
+        },
         // Either a host without user or a part of a password with a comma.
-        None => Piece { user: user(text), host: MASK.to_owned(), has_user: false },
+        None => Piece {
+            user: user(text),
+            host: MASK.to_owned(),
+            has_user: false,
+        },
     }
 }
 
@@ -62,9 +79,19 @@ fn user(user_info: &str) -> String {
         Some((name, _)) => (name, true),
         None => (user_info, false),
     };
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-~%".contains(c));
-    let name = if plain && (password || name.is_empty()) { name } else { MASK };
-    if password { format!("{name}:{MASK}") } else { name.to_owned() }
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "._-~%".contains(c));
+    let name = if plain && (password || name.is_empty()) {
+        name
+    } else {
+        MASK
+    };
+    if password {
+        format!("{name}:{MASK}")
+    } else {
+        name.to_owned()
+    }
 }
 
 fn tail_of(tail: &str) -> String {
@@ -76,7 +103,11 @@ fn tail_of(tail: &str) -> String {
         Some((hosts, vhost)) => (hosts, Some(vhost)),
         None => (path, None),
     };
-    let mut out = hosts.split(',').map(plain_host).collect::<Vec<_>>().join(",");
+    let mut out = hosts
+        .split(',')
+        .map(plain_host)
+        .collect::<Vec<_>>()
+        .join(",");
     if let Some(vhost) = vhost {
         out.push('/');
         out.push_str(vhost);
@@ -94,13 +125,20 @@ fn plain_host(text: &str) -> String {
         Some((host, port)) if !port.contains(']') => (host, port),
         _ => (text, ""),
     };
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     let bracketed = inner.len() != host.len();
     let host_ok = inner.chars().all(|c| {
         c.is_ascii_alphanumeric() || ".-_".contains(c) || (bracketed && (c == ':' || c == '%'))
     });
     let port_ok = port.len() <= 5 && port.chars().all(|c| c.is_ascii_digit());
-    if host_ok && port_ok { text.to_owned() } else { MASK.to_owned() }
+    if host_ok && port_ok {
+        text.to_owned()
+    } else {
+        MASK.to_owned()
+    }
 }
 
 fn parameter(text: &str) -> String {
@@ -123,11 +161,20 @@ mod tests {
     fn shows_all_but_the_passwords() {
         let cases = [
             ("rabbit://", "rabbit://"),
-            ("rabbit://guest:guest@127.0.0.1:5672/", "rabbit://guest:***@127.0.0.1:5672/"),
+            (
+                "rabbit://guest:guest@127.0.0.1:5672/",
+                "rabbit://guest:***@127.0.0.1:5672/",
+            ),
             ("rabbit://h1,h2:5672/v", "rabbit://h1,h2:5672/v"),
-            ("rabbit://u:p@h1:1,w:q@h2:2//v?ssl=1", "rabbit://u:***@h1:1,w:***@h2:2//v?ssl=1"),
+            (
+                "rabbit://u:p@h1:1,w:q@h2:2//v?ssl=1",
+                "rabbit://u:***@h1:1,w:***@h2:2//v?ssl=1",
+            ),
             ("rabbit://u:p@[::1]:5672/v", "rabbit://u:***@[::1]:5672/v"),
-            ("rabbit://u%40x:p@h/?ssl_ca_file=/ca&x=canary", "rabbit://u%40x:***@h/?ssl_ca_file=/ca&x=***"),
+            (
+                "rabbit://u%40x:p@h/?ssl_ca_file=/ca&x=canary",
+                "rabbit://u%40x:***@h/?ssl_ca_file=/ca&x=***",
+            ),
             ("rabbit://:p@h/", "rabbit://:***@h/"),
         ];
         for (url, shown) in cases {
@@ -138,12 +185,25 @@ mod tests {
     #[test]
     fn slips_give_nothing_away() {
         let urls = [
-            "canary", "rabbit:/u:canary@h", "rabbit://u:can,canary@h/", "rabbit://u:x@canary@h/",
-            "rabbit://u:canary/x@h/", "rabbit://u:canary?x@h/", "rabbit://u:canary", "rabbit://canary@h/",
-            "rabbit://u:x,y:canary,z@h/", "rab canary://h", "rabbit://u:p@h/?canary", "rabbit://u:#canary@h",
+            "canary",
+            "rabbit:/u:canary@h",
+            "rabbit://u:can,canary@h/",
+            "rabbit://u:x@canary@h/",
+            "rabbit://u:canary/x@h/",
+            "rabbit://u:canary?x@h/",
+            "rabbit://u:canary",
+            "rabbit://canary@h/",
+            "rabbit://u:x,y:canary,z@h/",
+            "rab canary://h",
+            "rabbit://u:p@h/?canary",
+            "rabbit://u:#canary@h",
         ];
         for url in urls {
-            assert!(!transport_url(url).contains("canary"), "{url} -> {}", transport_url(url));
+            assert!(
+                !transport_url(url).contains("canary"),
+                "{url} -> {}",
+                transport_url(url)
+            );
         }
     }
 

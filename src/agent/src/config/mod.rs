@@ -4,6 +4,7 @@
 //! `--config-dir=/etc/trove/conf.d`; see the crate `oslo-config`. Which options
 //! there are is told by the table in `options`.
 
+mod build;
 mod check;
 mod control_plane;
 mod mask;
@@ -16,15 +17,13 @@ mod shell;
 use std::fmt;
 use std::path::PathBuf;
 
-use oslo_config::{Config, DiskFileSystem, FileSystem, LoadError, Loader, ValueError};
-
-pub(crate) use check::Report;
-pub(crate) use oslo_config::{Environment, Source, Value};
-pub(crate) use rabbit::{RabbitOptionError, RabbitValues, parse_rabbit_option};
-pub(crate) use settings::{
-    BackupSettings, DatastoreManager, GuestLogSettings, LogSettings, ServiceAccount, Settings,
-    VolumeSettings,
+use oslo_config::{
+    Config, DiskFileSystem, Environment, FileSystem, LoadError, Loader, Source, ValueError,
 };
+
+use check::Report;
+
+pub(crate) use settings::{DatastoreManager, Settings};
 
 /// Names under which upstream's agent is installed; both name default files.
 const PROGRAMS: [&str; 2] = ["guest-agent", "trove-guestagent"];
@@ -56,7 +55,7 @@ pub(crate) enum Problem {
     Source(#[from] LoadError),
     /// A value is not allowed.
     #[error(transparent)]
-    Value(#[from] ValueError),
+    Value(#[from] Box<ValueError>),
     /// The control plane's guest_info.conf did not arrive or wasn't read.
     #[error(
         "[DEFAULT] {option} is not set: Trove's task manager writes it to {} through cloud-init \
@@ -73,7 +72,10 @@ pub(crate) enum Problem {
         read: Vec<PathBuf>,
     },
     /// datastore_manager names no datastore that Trove has options for.
-    #[error("{origin}: [DEFAULT] datastore_manager = {value:?}: must be one of {}", DatastoreManager::names())]
+    #[error(
+        "{origin}: [DEFAULT] datastore_manager = {value:?}: must be one of {}",
+        DatastoreManager::names()
+    )]
     UnknownDatastore {
         /// Where it was set.
         origin: oslo_config::Origin,
@@ -83,8 +85,15 @@ pub(crate) enum Problem {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
+    let paths: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    if paths.is_empty() {
+        "none".to_owned()
+    } else {
+        paths.join(", ")
+    }
 }
 
 /// Everything that is wrong with the configuration; one line each.
@@ -123,7 +132,7 @@ pub(crate) fn load_from(
     let config: Config = config.map_err(|errors| ConfigError {
         problems: errors.into_iter().map(Problem::from).collect(),
     })?;
-    let settings = settings::build(&config, &rows)?;
+    let settings = build::build(&config, &rows)?;
     let report = check::report(&config, &rows, &settings);
     Ok(Loaded { settings, report })
 }

@@ -31,7 +31,10 @@ pub(crate) struct Row {
 
 impl Row {
     const fn new(class: Class, group: &'static str, name: &'static str, kind: Kind) -> Self {
-        Self { opt: Opt::new(group, name, kind), class }
+        Self {
+            opt: Opt::new(group, name, kind),
+            class,
+        }
     }
 
     pub(super) const fn native(group: &'static str, name: &'static str, kind: Kind) -> Self {
@@ -127,7 +130,9 @@ const IDENTITY: [Row; 8] = [
 ];
 
 const MESSAGING: [Row; 5] = [
-    Row::native(D, "transport_url", Kind::Str).default("rabbit://").secret(),
+    Row::native(D, "transport_url", Kind::Str)
+        .default("rabbit://")
+        .secret(),
     Row::native(D, "control_exchange", Kind::Str).default("openstack"),
     Row::native(D, "conductor_queue", Kind::Str).default("trove-conductor"),
     Row::native(D, "executor_thread_pool_size", COUNT)
@@ -161,7 +166,9 @@ const LIFE: [Row; 17] = [
 const DATA: [Row; 11] = [
     Row::later(D, "storage_strategy", Kind::Str).default("swift"),
     Row::later(D, "backup_swift_container", Kind::Str).default("database_backups"),
-    Row::later(D, "backup_aes_cbc_key", Kind::Str).default("").secret(),
+    Row::later(D, "backup_aes_cbc_key", Kind::Str)
+        .default("")
+        .secret(),
     Row::later(D, "swift_url", Kind::Uri),
     Row::later(D, "swift_service_type", Kind::Str).default("object-store"),
     Row::later(D, "swift_endpoint_type", Kind::Str).default("publicURL"),
@@ -188,8 +195,7 @@ const OWN_OPTIONS: [Row; 6] = [
     Row::native(OWN, "allow_clear_text_rpc", Kind::Bool)
         .default("false")
         .help("Execute requests that are not sealed although instance_rpc_encr_key is set."),
-    Row::native(OWN, "log_level", LOG_LEVELS)
-        .help("Least severe level to log; wins over debug."),
+    Row::native(OWN, "log_level", LOG_LEVELS).help("Least severe level to log; wins over debug."),
     Row::native(OWN, "state_path", Kind::Str)
         .default("/var/lib/trove-guestagent")
         .help("Directory of what the agent remembers across restarts."),
@@ -203,9 +209,9 @@ const SERVICE_CREDENTIALS: [Row; 8] = [
         .default("RegionOne")
         .deprecated(&[(D, "os_region_name")]),
     // Upstream's default is an address that cannot be meant.
-    Row::later("service_credentials", "auth_url", Kind::Uri)
-        .deprecated(&[(D, "trove_auth_url")]),
-    Row::control_plane("service_credentials", "username").deprecated(&[(D, "nova_proxy_admin_user")]),
+    Row::later("service_credentials", "auth_url", Kind::Uri).deprecated(&[(D, "trove_auth_url")]),
+    Row::control_plane("service_credentials", "username")
+        .deprecated(&[(D, "nova_proxy_admin_user")]),
     Row::control_plane("service_credentials", "password")
         .deprecated(&[(D, "nova_proxy_admin_pass")])
         .secret(),
@@ -231,8 +237,7 @@ const IGNORED: [Row; 41] = [
     Row::no_effect(D, "instance_format"),
     Row::no_effect(D, "instance_uuid_format"),
     Row::no_effect(D, "log_color"),
-    Row::no_effect(D, "log_config_append")
-        .deprecated(&[(D, "log-config"), (D, "log_config")]),
+    Row::no_effect(D, "log_config_append").deprecated(&[(D, "log-config"), (D, "log_config")]),
     Row::no_effect(D, "log_date_format"),
     Row::no_effect(D, "log_rotate_interval"),
     Row::no_effect(D, "log_rotate_interval_type"),
@@ -276,22 +281,40 @@ fn datastore(group: &'static str) -> Vec<Row> {
     };
     let postgresql = group == "postgresql";
     let mut rows = vec![
-        Row::native(group, "mount_point", Kind::Str)
-            .default(if postgresql { "/var/lib/postgresql" } else { "/var/lib/mysql" }),
+        Row::native(group, "mount_point", Kind::Str).default(if postgresql {
+            "/var/lib/postgresql"
+        } else {
+            "/var/lib/mysql"
+        }),
         Row::native(group, "device_path", Kind::Str).default("/dev/vdb"),
         Row::native(group, "database_service_uname", Kind::Str).default("database"),
         Row::native(group, "database_service_uid", Kind::Str),
         Row::native(group, "database_service_gid", Kind::Str),
-        in_default_before(Row::native(group, "ignore_users", Kind::List), postgresql, &[(D, "ignore_users")])
-            .default(if postgresql { "os_admin,postgres" } else { "os_admin,root" }),
-        in_default_before(Row::native(group, "ignore_dbs", Kind::List), postgresql, &[(D, "ignore_dbs")])
-            .default(choose(
-                "mysql,information_schema,performance_schema,sys",
-                "mysql,information_schema,performance_schema",
-                "os_admin,postgres",
-            )),
-        Row::native(group, "default_password_length", Kind::between(1, 4096))
-            .default(choose("36", "${mysql.default_password_length}", "36")),
+        in_default_before(
+            Row::native(group, "ignore_users", Kind::List),
+            postgresql,
+            &[(D, "ignore_users")],
+        )
+        .default(if postgresql {
+            "os_admin,postgres"
+        } else {
+            "os_admin,root"
+        }),
+        in_default_before(
+            Row::native(group, "ignore_dbs", Kind::List),
+            postgresql,
+            &[(D, "ignore_dbs")],
+        )
+        .default(choose(
+            "mysql,information_schema,performance_schema,sys",
+            "mysql,information_schema,performance_schema",
+            "os_admin,postgres",
+        )),
+        Row::native(group, "default_password_length", Kind::between(1, 4096)).default(choose(
+            "36",
+            "${mysql.default_password_length}",
+            "36",
+        )),
         Row::native(group, "replication_strategy", Kind::Str).default(choose(
             "MysqlGTIDReplication",
             "MariaDBGTIDReplication",
@@ -302,12 +325,22 @@ fn datastore(group: &'static str) -> Vec<Row> {
             "trove.guestagent.strategies.replication.mariadb_gtid",
             "trove.guestagent.strategies.replication.postgresql",
         )),
-        in_default_before(Row::later(group, "backup_strategy", Kind::Str), postgresql, &[(D, "backup_strategy")])
-            .default(choose("innobackupex", "mariabackup", "pg_basebackup")),
-        Row::later(group, "guest_log_exposed_logs", Kind::List)
-            .default(if postgresql { "general" } else { "general,slow_query" }),
-        Row::later(group, "guest_log_long_query_time", SECONDS)
-            .default(if postgresql { "0" } else { "1000" }),
+        in_default_before(
+            Row::later(group, "backup_strategy", Kind::Str),
+            postgresql,
+            &[(D, "backup_strategy")],
+        )
+        .default(choose("innobackupex", "mariabackup", "pg_basebackup")),
+        Row::later(group, "guest_log_exposed_logs", Kind::List).default(if postgresql {
+            "general"
+        } else {
+            "general,slow_query"
+        }),
+        Row::later(group, "guest_log_long_query_time", SECONDS).default(if postgresql {
+            "0"
+        } else {
+            "1000"
+        }),
         Row::docker(group, "docker_image"),
         Row::docker(group, "backup_docker_image"),
         // Upstream publishes these ports of the container.
@@ -318,8 +351,16 @@ fn datastore(group: &'static str) -> Vec<Row> {
         rows.push(Row::native(group, "enable_clean_wal_archives", Kind::Bool).default("true"));
     }
     let control_plane = [
-        "udp_ports", "icmp", "root_on_create", "usage_timeout", "volume_support", "root_controller",
-        "cluster_support", "min_cluster_member_count", "api_strategy", "guestagent_strategy",
+        "udp_ports",
+        "icmp",
+        "root_on_create",
+        "usage_timeout",
+        "volume_support",
+        "root_controller",
+        "cluster_support",
+        "min_cluster_member_count",
+        "api_strategy",
+        "guestagent_strategy",
         "taskmanager_strategy",
     ];
     rows.extend(control_plane.map(|name| Row::control_plane(group, name)));
@@ -329,7 +370,11 @@ fn datastore(group: &'static str) -> Vec<Row> {
 /// Options that stood in `[DEFAULT]` once and are still read from there,
 /// except PostgreSQL's.
 fn in_default_before(row: Row, postgresql: bool, names: &'static [(&str, &str)]) -> Row {
-    if postgresql { row } else { row.deprecated(names) }
+    if postgresql {
+        row
+    } else {
+        row.deprecated(names)
+    }
 }
 
 #[cfg(test)]
@@ -342,7 +387,12 @@ mod tests {
     fn no_option_stands_twice() {
         let mut seen = HashSet::new();
         for Row { opt, .. } in table() {
-            assert!(seen.insert((opt.group, opt.name)), "[{}] {}", opt.group, opt.name);
+            assert!(
+                seen.insert((opt.group, opt.name)),
+                "[{}] {}",
+                opt.group,
+                opt.name
+            );
             assert!(!opt.secret || opt.kind == Kind::Str, "{}", opt.name);
         }
     }
@@ -351,7 +401,12 @@ mod tests {
     fn every_default_is_allowed() {
         for Row { opt, .. } in table() {
             if let Some(text) = opt.default.filter(|text| !text.contains('$')) {
-                assert!(opt.kind.convert(text).is_ok(), "[{}] {} = {text}", opt.group, opt.name);
+                assert!(
+                    opt.kind.convert(text).is_ok(),
+                    "[{}] {} = {text}",
+                    opt.group,
+                    opt.name
+                );
             }
         }
     }

@@ -34,11 +34,30 @@ pub(super) const OPTIONS: [Row; 38] = [
     Row::native(G, "heartbeat_timeout_threshold", Kind::INT).default("60"),
     Row::native(G, "heartbeat_rate", Kind::INT).default("3"),
     Row::native(G, "heartbeat_in_pthread", Kind::Bool).default("false"),
-    Row::native(G, "kombu_reconnect_delay", Kind::Float { min: Some(0.0), max: Some(4.5) })
-        .default("1.0"),
-    Row::native(G, "kombu_reconnect_splay", Kind::Float { min: Some(0.0), max: None }).default("0.0"),
-    Row::native(G, "kombu_failover_strategy", Kind::one_of(&["round-robin", "shuffle"]))
-        .default("round-robin"),
+    Row::native(
+        G,
+        "kombu_reconnect_delay",
+        Kind::Float {
+            min: Some(0.0),
+            max: Some(4.5),
+        },
+    )
+    .default("1.0"),
+    Row::native(
+        G,
+        "kombu_reconnect_splay",
+        Kind::Float {
+            min: Some(0.0),
+            max: None,
+        },
+    )
+    .default("0.0"),
+    Row::native(
+        G,
+        "kombu_failover_strategy",
+        Kind::one_of(&["round-robin", "shuffle"]),
+    )
+    .default("round-robin"),
     Row::native(G, "kombu_compression", Kind::Str),
     Row::native(G, "kombu_missing_consumer_retry_timeout", Kind::INT)
         .default("60")
@@ -54,11 +73,21 @@ pub(super) const OPTIONS: [Row; 38] = [
     .default("AMQPLAIN"),
     Row::native(G, "direct_mandatory_flag", Kind::Bool).default("true"),
     Row::native(G, "enable_cancel_on_failover", Kind::Bool).default("false"),
-    Row::native(G, "ssl", Kind::Bool).default("false").deprecated(&[(G, "rabbit_use_ssl")]),
-    Row::native(G, "ssl_version", Kind::Str).default("").deprecated(&[(G, "kombu_ssl_version")]),
-    Row::native(G, "ssl_key_file", Kind::Str).default("").deprecated(&[(G, "kombu_ssl_keyfile")]),
-    Row::native(G, "ssl_cert_file", Kind::Str).default("").deprecated(&[(G, "kombu_ssl_certfile")]),
-    Row::native(G, "ssl_ca_file", Kind::Str).default("").deprecated(&[(G, "kombu_ssl_ca_certs")]),
+    Row::native(G, "ssl", Kind::Bool)
+        .default("false")
+        .deprecated(&[(G, "rabbit_use_ssl")]),
+    Row::native(G, "ssl_version", Kind::Str)
+        .default("")
+        .deprecated(&[(G, "kombu_ssl_version")]),
+    Row::native(G, "ssl_key_file", Kind::Str)
+        .default("")
+        .deprecated(&[(G, "kombu_ssl_keyfile")]),
+    Row::native(G, "ssl_cert_file", Kind::Str)
+        .default("")
+        .deprecated(&[(G, "kombu_ssl_certfile")]),
+    Row::native(G, "ssl_ca_file", Kind::Str)
+        .default("")
+        .deprecated(&[(G, "kombu_ssl_ca_certs")]),
     Row::native(G, "ssl_enforce_hostname_verification", Kind::Bool).default("true"),
     Row::native(G, "ssl_enforce_fips_mode", Kind::Bool).default("false"),
     Row::native(G, "rpc_conn_pool_size", Kind::at_least(1)).default("30"),
@@ -99,7 +128,10 @@ pub(crate) enum RabbitOptionError {
 /// Converts text as the option of `[oslo_messaging_rabbit]` called `name`
 /// would; an empty number gives the option's default.
 pub(crate) fn parse_rabbit_option(name: &str, text: &str) -> Result<Value, RabbitOptionError> {
-    let opt = OPTIONS.iter().map(|row| row.opt).find(|opt| opt.name == name);
+    let opt = OPTIONS
+        .iter()
+        .map(|row| row.opt)
+        .find(|opt| opt.name == name);
     let opt = opt.ok_or_else(|| RabbitOptionError::Unknown(name.to_owned()))?;
     let refuse = |expected| RabbitOptionError::NotAllowed {
         name: name.to_owned(),
@@ -107,8 +139,15 @@ pub(crate) fn parse_rabbit_option(name: &str, text: &str) -> Result<Value, Rabbi
         expected,
     };
     let value = opt.kind.convert(text).map_err(refuse)?;
-    let default = || opt.kind.convert(opt.default.unwrap_or_default()).ok().flatten();
-    value.or_else(default).ok_or_else(|| refuse(opt.kind.expected()))
+    let default = || {
+        opt.kind
+            .convert(opt.default.unwrap_or_default())
+            .ok()
+            .flatten()
+    };
+    value
+        .or_else(default)
+        .ok_or_else(|| refuse(opt.kind.expected()))
 }
 
 #[cfg(test)]
@@ -118,13 +157,18 @@ mod tests {
     #[test]
     fn query_parameters_use_the_same_types() {
         assert_eq!(parse_rabbit_option("ssl", "1"), Ok(Value::Bool(true)));
-        assert_eq!(parse_rabbit_option("heartbeat_timeout_threshold", ""), Ok(Value::Int(60)));
+        assert_eq!(
+            parse_rabbit_option("heartbeat_timeout_threshold", ""),
+            Ok(Value::Int(60))
+        );
         assert_eq!(
             parse_rabbit_option("nope", "1").unwrap_err(),
             RabbitOptionError::Unknown("nope".into())
         );
         assert_eq!(
-            parse_rabbit_option("rabbit_retry_interval", "0").unwrap_err().to_string(),
+            parse_rabbit_option("rabbit_retry_interval", "0")
+                .unwrap_err()
+                .to_string(),
             "rabbit_retry_interval = \"0\" must be a whole number of at least 1"
         );
     }

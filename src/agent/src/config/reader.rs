@@ -19,7 +19,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(config: &'a Config) -> Self {
-        Self { config, problems: Vec::new() }
+        Self {
+            config,
+            problems: Vec::new(),
+        }
     }
 
     /// Records the problems of all options that `in_scope` picks.
@@ -46,13 +49,16 @@ impl<'a> Reader<'a> {
 
     /// Where an option's value comes from.
     pub(super) fn origin(&self, group: &str, name: &str) -> Origin {
-        self.resolved(group, name).map_or(Origin::Default, |(_, resolved)| resolved.origin)
+        self.resolved(group, name)
+            .map_or(Origin::Default, |(_, resolved)| resolved.origin)
     }
 
     /// Text; empty when unset.
     pub(super) fn text(&self, group: &str, name: &str) -> String {
         let value = self.value(group, name);
-        value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+        value
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     /// Text that is set: empty text and a literal `None`, which the control
@@ -67,18 +73,24 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn flag(&self, group: &str, name: &str) -> bool {
-        self.value(group, name).and_then(|value| value.as_bool()).unwrap_or_default()
+        self.value(group, name)
+            .and_then(|value| value.as_bool())
+            .unwrap_or_default()
     }
 
     pub(super) fn list(&self, group: &str, name: &str) -> Vec<String> {
         let value = self.value(group, name);
-        value.and_then(|value| value.as_list().map(<[_]>::to_vec)).unwrap_or_default()
+        value
+            .and_then(|value| value.as_list().map(<[_]>::to_vec))
+            .unwrap_or_default()
     }
 
     /// A number that its option's bounds keep positive and within `T`.
     pub(super) fn number<T: TryFrom<i64> + Default>(&self, group: &str, name: &str) -> T {
         let value = self.value(group, name).and_then(|value| value.as_int());
-        value.and_then(|value| T::try_from(value).ok()).unwrap_or_default()
+        value
+            .and_then(|value| T::try_from(value).ok())
+            .unwrap_or_default()
     }
 
     pub(super) fn seconds(&self, group: &str, name: &str) -> Duration {
@@ -91,7 +103,11 @@ impl<'a> Reader<'a> {
         let path = Path::new(&text);
         let parts = || path.components().skip(1);
         let plain = parts().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if !path.is_absolute() || parts().next().is_none() || !plain || text.contains(char::is_control) {
+        if !path.is_absolute()
+            || parts().next().is_none()
+            || !plain
+            || text.contains(char::is_control)
+        {
             self.refuse(group, name, "an absolute path other than /, without ..");
         }
         path.to_owned()
@@ -99,16 +115,18 @@ impl<'a> Reader<'a> {
 
     /// Records that a value, though of its type, cannot be used.
     pub(super) fn refuse(&mut self, group: &str, name: &str, expected: &str) {
-        let Some((opt, resolved)) = self.resolved(group, name) else { return };
+        let Some((opt, resolved)) = self.resolved(group, name) else {
+            return;
+        };
         let (group, name) = resolved.deprecated.unwrap_or((opt.group, opt.name));
         let value = resolved.value.filter(|_| !resolved.secret);
-        self.problems.push(Problem::Value(ValueError {
+        self.problems.push(Problem::Value(Box::new(ValueError {
             origin: resolved.origin,
             group: group.to_owned(),
             name: name.to_owned(),
             value: value.map(|value| value.render()),
             problem: oslo_config::Problem::NotAllowed(Expected(expected.to_owned())),
-        }));
+        })));
     }
 }
 
@@ -116,7 +134,9 @@ impl<'a> Reader<'a> {
 /// reads options when it needs them, so those of the control plane and of other
 /// datastores may hold anything.
 pub(super) fn in_scope(row: &Row, manager: Option<DatastoreManager>) -> bool {
-    let datastore = DatastoreManager::ALL.into_iter().find(|m| m.as_str() == row.opt.group);
+    let datastore = DatastoreManager::ALL
+        .into_iter()
+        .find(|m| m.as_str() == row.opt.group);
     matches!(row.class, Class::Native | Class::Later)
         && (datastore.is_none() || datastore == manager)
         && row.opt.kind != Kind::Multi
