@@ -1,0 +1,94 @@
+"""Side-by-side benchmarks with upstream's guest agent on one lab.
+
+See report.py for what a row means and measure.py for what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import string
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from lab import network, settings
+from lab.lab import Lab
+from lab.progress import Progress
+
+from bench import measure, report, rows
+from bench.lean_client import Instance
+from bench.report import Row
+
+OUTPUT = settings.REPO / "target/bench"
+BINARY = settings.REPO / "dist/trove-guestagent"
+PARTS = ("rpc", "create")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lab bench", description=__doc__)
+    parser.add_argument("--agent", type=Path, default=BINARY, help="the binary to measure")
+    parser.add_argument("--runs", type=int, default=5, help="starts of each agent")
+    parser.add_argument("--calls", type=int, default=1000, help="per run and window")
+    parser.add_argument("--creates", type=int, default=3, help="instances per datastore")
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    return parser.parse_args(argv)
+
+
+def random_key() -> str:
+    """An RPC key of the kind Trove makes."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
+
+
+def measure_rpc(lab: Lab, options: argparse.Namespace) -> tuple[list[Row], str]:
+    """Both agents on the lab's broker; the rows and a note."""
+    what = measure.Settings(
+        instance=Instance(str(uuid.uuid4()), random_key()),
+        binary=str(options.agent.resolve()),
+        runs=options.runs,
+        calls=options.calls,
+        memory=str(OUTPUT / "memory"),
+        logs=str(OUTPUT / "logs"),
+    )
+    argv = network.entering(lab.name, measure.command(Path(sys.executable), what))
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(done.stdout)
+    venv = lab.parts.venv
+    found = [*rows.rpc_rows(result), rows.size_row(options.agent, venv)]
+    note = (
+        f"RPC: medians of {options.runs} runs a side, taking turns after one warm-up each, "
+        f"{options.calls} calls per run and window; sealed with a key; broker and agents "
+        f"on {os.cpu_count()} CPUs.\n{rows.floor(result)}"
+    )
+    return found, note
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmarks; 1 if a bar is missed."""
+    options = parse(argv)
+    if not options.agent.is_file():
+        raise FileNotFoundError(f"{options.agent} is not there: run `make dist`")
+    (OUTPUT / "logs").mkdir(parents=True, exist_ok=True)
+    os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
+    progress = Progress()
+    lab = Lab()
+    lab.up("encrypted", progress)
+    found: list[Row] = []
+    notes: list[str] = []
+    try:
+        if options.only in (None, "rpc"):
+            with progress.step("Both agents on one broker"):
+                some, note = measure_rpc(lab, options)
+            found += some
+            notes.append(note)
+    finally:
+        lab.down()
+    report.write(found, OUTPUT / "results.json")
+    print("\n".join([report.table(found), "", *notes]))
+    missed = [row.name for row in found if row.missed]
+    if missed:
+        print("Missed: " + "; ".join(missed))
+    return 1 if missed else 0

@@ -1,8 +1,8 @@
 """One comparison of the two agents' RPC, run inside the benchmark's namespaces.
 
-`python -m bench.measure SETTINGS` prints one JSON object: for each side a list
-of runs, each of them a mapping of quantity to value (seconds and bytes), and
-what broker and client take without any agent.
+`main` prints one JSON object: for each side a list of runs, each of them a
+mapping of quantity to value (seconds and bytes), and what broker and client
+take without any agent.
 """
 
 from __future__ import annotations
@@ -76,9 +76,15 @@ def _lean(running: Running, client: LeanClient, count: int, window: int) -> dict
 def _oslo(box: Sandbox, settings: Settings, window: int) -> list[float]:
     argv = [sys.executable, "-W", "ignore", str(OSLO_CLIENT), str(box.client_config)]
     argv += [settings.instance.topic, str(settings.calls), str(window)]
-    done = subprocess.run(
-        argv, input=settings.instance.key, stdout=subprocess.PIPE, text=True, check=True
-    )
+    with open(Path(settings.logs) / "oslo_client.log", "a") as log:
+        done = subprocess.run(
+            argv,
+            input=settings.instance.key,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            check=True,
+        )
     return json.loads(done.stdout)
 
 
@@ -97,11 +103,22 @@ def compare(settings: Settings) -> dict:
     for number in range(settings.runs + 1):
         for agent in sides:
             values = one_run(agent, box, client, settings)
-            print(f"run {number} {agent.side}: {values}", file=sys.stderr, flush=True)
+            _show(number, settings.runs, agent, values)
             if number:
                 runs[agent.side].append(values)
     client.close()
     return {"alone": alone, **runs}
+
+
+def _show(number: int, runs: int, agent: Agent, values: dict) -> None:
+    which = f"run {number} of {runs}" if number else "warm-up"
+    start, p50 = values["start"] * 1e3, values["lean_1_p50"] * 1e3
+    print(
+        f"  {which}, {agent.side}: start {start:.0f} ms, p50 {p50:.2f} ms, "
+        f"RSS {values['rss'] / 1e6:.1f} MB",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -113,8 +130,5 @@ def main() -> None:
 def command(python: Path, settings: Settings) -> list[str]:
     """The command that runs this in a mount namespace of its own."""
     private = ["unshare", "--mount", "--propagation=private", "--"]
-    return [*private, str(python), "-m", "bench.measure", json.dumps(asdict(settings))]
-
-
-if __name__ == "__main__":
-    main()
+    code = "from bench import measure; measure.main()"
+    return [*private, str(python), "-c", code, json.dumps(asdict(settings))]
