@@ -216,7 +216,11 @@ impl Supervisor {
                 self.shared.state.send_replace(connected(session));
                 None
             }
-            Event::Error(error) => Some(error.to_string()),
+            // A refused channel operation is reported here, too; its caller has
+            // the error, and the connection lives on.
+            Event::Error(error) => {
+                (!session.connection.status().connected()).then(|| error.to_string())
+            }
             _ => None,
         }
     }
