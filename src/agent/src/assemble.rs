@@ -31,7 +31,10 @@ pub struct Assembly {
 /// When options contradict one another, or name a datastore that this release
 /// does not manage.
 pub fn assemble(settings: &Settings) -> Result<Assembly> {
-    Ok(Assembly { transport: transport(settings)?, datastore: datastore(settings)? })
+    Ok(Assembly {
+        transport: transport(settings)?,
+        datastore: datastore(settings)?,
+    })
 }
 
 fn transport(settings: &Settings) -> Result<TransportConfig> {
@@ -42,12 +45,16 @@ fn transport(settings: &Settings) -> Result<TransportConfig> {
     let mut options = RabbitOptions::default();
     for name in oslo_messaging::OPTION_NAMES {
         if let Some(text) = settings.rabbit_option(name).and_then(text) {
-            options.set(name, &text).context("[oslo_messaging_rabbit]")?;
+            options
+                .set(name, &text)
+                .context("[oslo_messaging_rabbit]")?;
         }
     }
     // The URL's query wins over the section.
     for (name, value) in &url.overrides {
-        options.set(name, value).context("query of [DEFAULT] transport_url")?;
+        options
+            .set(name, value)
+            .context("query of [DEFAULT] transport_url")?;
     }
     options.validate().context("[oslo_messaging_rabbit]")?;
     let name = format!("trove-guestagent:{}:{}", std::process::id(), Uuid::new_v4());
@@ -98,7 +105,11 @@ pub fn unit_name(settings: &Settings) -> &'static str {
 /// The account of the database server.
 pub fn account(settings: &Settings) -> Account {
     let account = &settings.service_account;
-    Account { name: account.name.clone(), uid: account.uid, gid: account.gid }
+    Account {
+        name: account.name.clone(),
+        uid: account.uid,
+        gid: account.gid,
+    }
 }
 
 /// The data volume.
@@ -122,7 +133,10 @@ pub fn volume(settings: &Settings) -> VolumeSpec {
 
 /// What the host must have.
 pub fn host(settings: &Settings) -> HostSpec {
-    HostSpec { account: account(settings), volume: volume(settings) }
+    HostSpec {
+        account: account(settings),
+        volume: volume(settings),
+    }
 }
 
 /// Where log lines go. Standard error is always among it: the journal is where
@@ -137,5 +151,8 @@ pub fn log(settings: &Settings) -> LogSpec {
         None if settings.log.debug => LevelFilter::DEBUG,
         None => LevelFilter::INFO,
     };
-    LogSpec { level, file: settings.log.path() }
+    LogSpec {
+        level,
+        file: settings.log.path(),
+    }
 }

@@ -60,10 +60,13 @@ fn sources(matches: &ArgMatches) -> Vec<Source> {
     let mut level = Some(matches);
     while let Some(matches) = level {
         type Kind = fn(PathBuf) -> Source;
-        let kinds: [(&str, Kind); 2] =
-            [("config_file", Source::File), ("config_dir", Source::Dir)];
+        let kinds: [(&str, Kind); 2] = [("config_file", Source::File), ("config_dir", Source::Dir)];
         for (name, kind) in kinds {
-            let values = matches.get_many::<PathBuf>(name).into_iter().flatten().cloned();
+            let values = matches
+                .get_many::<PathBuf>(name)
+                .into_iter()
+                .flatten()
+                .cloned();
             let indices = matches.indices_of(name).into_iter().flatten();
             found.extend(indices.zip(values.map(kind)));
         }
@@ -91,8 +94,14 @@ mod tests {
 
     #[test]
     fn sources_keep_the_order_of_the_command_line() {
-        let (action, sources) =
-            parse(&["a", "--config-dir=/d1", "--config-file", "/f", "--config-dir", "/d2"]);
+        let (action, sources) = parse(&[
+            "a",
+            "--config-dir=/d1",
+            "--config-file",
+            "/f",
+            "--config-dir",
+            "/d2",
+        ]);
         assert_eq!(action, None);
         assert_eq!(
             sources,

@@ -30,7 +30,10 @@ impl SentClock {
             .flatten()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        Self { path, last: Mutex::new(last) }
+        Self {
+            path,
+            last: Mutex::new(last),
+        }
     }
 
     /// The time to send now with `method`, in seconds since the epoch with
@@ -41,12 +44,18 @@ impl SentClock {
 
     fn next_at(&self, method: &str, now: u64) -> f64 {
         let (micros, text) = {
-            let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut last = self
+                .last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let entry = last.entry(method.to_owned()).or_default();
             *entry = now.max(*entry + 1);
             (*entry, serde_json::to_string(&*last).unwrap_or_default())
         };
-        let attributes = Attributes { mode: 0o600, owner: None };
+        let attributes = Attributes {
+            mode: 0o600,
+            owner: None,
+        };
         if let Err(error) = guest::write_atomic(&self.path, text.as_bytes(), &attributes) {
             // Only a restart together with a clock step would now be a problem.
             warn!(%error, "Last sent times not saved.");
@@ -58,7 +67,9 @@ impl SentClock {
 fn now_micros() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        })
 }
 
 #[cfg(test)]

@@ -19,17 +19,33 @@ use crate::state_file;
 pub fn status() -> Result<bool> {
     let (state, alive) = state_file::read(Path::new(state_file::PATH))?;
     let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.into());
-    let process = if alive { "running" } else { "NOT RUNNING; this is what it last knew" };
-    report::line("agent", &format!("{} pid {} ({process})", state.version, state.pid));
-    report::line("guest", &format!("{} ({})", state.guest_id, state.datastore));
+    let process = if alive {
+        "running"
+    } else {
+        "NOT RUNNING; this is what it last knew"
+    };
+    report::line(
+        "agent",
+        &format!("{} pid {} ({process})", state.version, state.pid),
+    );
+    report::line(
+        "guest",
+        &format!("{} ({})", state.guest_id, state.datastore),
+    );
     report::line("broker", &state.broker);
     report::line("reported status", &or(&state.reported, "nothing yet"));
     report::line("operation", &or(&state.operation, "none"));
-    report::line("host", &or(&state.host_refusal, "ready or not yet examined"));
+    report::line(
+        "host",
+        &or(&state.host_refusal, "ready or not yet examined"),
+    );
     if state.refused_requests > 0 {
         report::line(
             "refused requests",
-            &format!("{}: they do not open with this guest's key", state.refused_requests),
+            &format!(
+                "{}: they do not open with this guest's key",
+                state.refused_requests
+            ),
         );
     }
     Ok(alive)

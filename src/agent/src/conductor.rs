@@ -62,7 +62,13 @@ impl Conductor {
         guest_id: String,
         clock: SentClock,
     ) -> Self {
-        Self { out, security, guest_id, clock, paces: Mutex::default() }
+        Self {
+            out,
+            security,
+            guest_id,
+            clock,
+            paces: Mutex::default(),
+        }
     }
 
     /// Reports the state of the service.
@@ -74,7 +80,8 @@ impl Conductor {
             "instance_id": self.guest_id,
             "payload": {"service_status": status.description()},
         });
-        self.cast("heartbeat", true, args, Context::anonymous()).await
+        self.cast("heartbeat", true, args, Context::anonymous())
+            .await
     }
 
     /// Reports that root is enabled, for root history.
@@ -83,7 +90,8 @@ impl Conductor {
     /// When the broker did not take it in time.
     pub async fn report_root(&self, context: &Context) -> Result<(), CastError> {
         let args = json!({"instance_id": self.guest_id});
-        self.cast("report_root", false, args, context.for_conductor()).await
+        self.cast("report_root", false, args, context.for_conductor())
+            .await
     }
 
     /// Completes the notification that began this work.
@@ -95,7 +103,9 @@ impl Conductor {
         mut notification: Map<String, Value>,
         context: Value,
     ) -> Result<(), CastError> {
-        notification.entry("instance_id").or_insert_with(|| self.guest_id.clone().into());
+        notification
+            .entry("instance_id")
+            .or_insert_with(|| self.guest_id.clone().into());
         let args = json!({"serialized_notification": notification, "notification_args": {}});
         self.cast("notify_end", false, args, context).await
     }
@@ -135,7 +145,10 @@ impl Conductor {
             tokio::time::sleep_until(last + DISTANCE).await;
         }
         let Value::Object(mut args) = args else {
-            return Err(CastError { method: method.into(), reason: "no arguments".into() });
+            return Err(CastError {
+                method: method.into(),
+                reason: "no arguments".into(),
+            });
         };
         if stamped {
             args.insert("sent".into(), json!(self.clock.next(method)));
@@ -165,7 +178,10 @@ pub mod tests {
             args: Map<String, Value>,
             _context: Map<String, Value>,
         ) -> Result<(), CastError> {
-            self.0.lock().unwrap().push((Instant::now(), method.into(), Value::Object(args)));
+            self.0
+                .lock()
+                .unwrap()
+                .push((Instant::now(), method.into(), Value::Object(args)));
             Ok(())
         }
     }
@@ -177,7 +193,12 @@ pub mod tests {
             casts
                 .iter()
                 .filter(|(_, method, _)| method == "heartbeat")
-                .map(|(_, _, args)| args["payload"]["service_status"].as_str().unwrap().to_owned())
+                .map(|(_, _, args)| {
+                    args["payload"]["service_status"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned()
+                })
                 .collect()
         }
     }
@@ -211,7 +232,10 @@ pub mod tests {
         let (recorder, conductor, _dir) = recording();
         let mut notification = Map::new();
         notification.insert("request_id".into(), "req-1".into());
-        conductor.notify_failure(notification, Value::Null, &"x".repeat(400)).await.unwrap();
+        conductor
+            .notify_failure(notification, Value::Null, &"x".repeat(400))
+            .await
+            .unwrap();
         let casts = recorder.0.lock().unwrap();
         let args = &casts[0].2;
         assert_eq!(args["serialized_notification"]["instance_id"], "g");

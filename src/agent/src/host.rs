@@ -74,7 +74,9 @@ impl Host {
     /// The reason, when the host is not ready.
     pub async fn ready(&self) -> Result<(), datastore::Error> {
         let mut readiness = self.0.subscribe();
-        let decided = readiness.wait_for(|readiness| *readiness != Readiness::Pending).await;
+        let decided = readiness
+            .wait_for(|readiness| *readiness != Readiness::Pending)
+            .await;
         match decided.as_deref() {
             Ok(Readiness::Ready) => Ok(()),
             Ok(Readiness::Refused(reason)) => Err(datastore::Error::failed(reason.clone())),
@@ -99,7 +101,9 @@ async fn prepare(spec: &HostSpec) -> anyhow::Result<()> {
     match spec.volume.ensure_mounted().await? {
         MountState::AlreadyMounted => info!(%mount_point, "Data volume is mounted."),
         MountState::Mounted => info!(%device, %mount_point, "Data volume mounted."),
-        MountState::Formatted => info!(%device, %mount_point, "Blank data volume formatted and mounted."),
+        MountState::Formatted => {
+            info!(%device, %mount_point, "Blank data volume formatted and mounted.")
+        }
     }
     Ok(())
 }

@@ -53,7 +53,14 @@ impl Journal {
     /// When the file cannot be written: the work must not start.
     pub fn write(&self, record: &Record) -> Result<(), FileError> {
         let text = serde_json::to_string_pretty(record).unwrap_or_default();
-        guest::write_atomic(&self.0, text.as_bytes(), &Attributes { mode: 0o600, owner: None })
+        guest::write_atomic(
+            &self.0,
+            text.as_bytes(),
+            &Attributes {
+                mode: 0o600,
+                owner: None,
+            },
+        )
     }
 
     /// The record an earlier agent left, if any. An unreadable one is

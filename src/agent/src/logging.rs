@@ -79,7 +79,9 @@ impl Visit for Text {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let plain = !value.is_empty()
-            && value.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=');
+            && value
+                .chars()
+                .all(|c| c.is_ascii_graphic() && c != '"' && c != '=');
         let _ = match field.name() {
             "message" => write!(self.message, "{value}"),
             name if plain => write!(self.fields, " {name}={value}"),
@@ -129,12 +131,20 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let level = *event.metadata().level();
         // One event is one line, whatever a database or a tool printed.
         let body = format!("{}{}", text.message, text.fields).replace('\n', "\\n");
-        let prefix = if self.journal { severity(level).to_owned() } else { format!("{level:5} ") };
+        let prefix = if self.journal {
+            severity(level).to_owned()
+        } else {
+            format!("{level:5} ")
+        };
         let _ = writeln!(io::stderr().lock(), "{prefix}{body}");
         if let Some(file) = &self.file {
-            let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+            let now = OffsetDateTime::now_utc()
+                .format(&Rfc3339)
+                .unwrap_or_default();
             let line = format!("{now} {level:5} {body}\n");
-            let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut file = file
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let _ = file.write_all(line.as_bytes());
         }
     }
@@ -155,7 +165,8 @@ fn wanted(metadata: &tracing::Metadata<'_>) -> bool {
         "oslo_messaging",
     ];
     let name = metadata.target().split("::").next().unwrap_or_default();
-    OWN.contains(&name) || (*metadata.level() <= Level::WARN && name != oslo_messaging::LAPIN_TARGET)
+    OWN.contains(&name)
+        || (*metadata.level() <= Level::WARN && name != oslo_messaging::LAPIN_TARGET)
 }
 
 fn severity(level: Level) -> &'static str {

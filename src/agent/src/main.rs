@@ -42,7 +42,10 @@ fn main() -> ExitCode {
         Action::Status => return answer(commands::status()),
         Action::Run | Action::Check | Action::Doctor => {}
     }
-    let arguments = config::ConfigArgs { sources, environment: Environment::of_process() };
+    let arguments = config::ConfigArgs {
+        sources,
+        environment: Environment::of_process(),
+    };
     let loaded = match config::load(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error.to_string()),
@@ -65,7 +68,9 @@ fn with_runtime(
     loaded: config::Loaded,
     assembly: Assembly,
 ) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     if action == Action::Doctor {
         return Ok(runtime.block_on(commands::doctor(&loaded.settings, &assembly)));
     }
@@ -74,7 +79,9 @@ fn with_runtime(
     for note in &loaded.report.notes {
         tracing::info!("{note}");
     }
-    runtime.block_on(run::run(loaded.settings, assembly)).map(|()| true)
+    runtime
+        .block_on(run::run(loaded.settings, assembly))
+        .map(|()| true)
 }
 
 /// One line per problem, each naming the program, as the journal shows lines.

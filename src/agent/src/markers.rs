@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use guest::{Attributes, FileError};
 
-const FILE: Attributes = Attributes { mode: 0o644, owner: None };
+const FILE: Attributes = Attributes {
+    mode: 0o644,
+    owner: None,
+};
 
 /// `.guestagent.prepare.{start,end}` in one directory.
 #[derive(Debug, Clone)]
@@ -23,7 +26,9 @@ impl Default for Markers {
 impl Markers {
     /// Markers in `directory`.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     /// Whether installation completed: heartbeats of the real state are due.
@@ -37,9 +42,19 @@ impl Markers {
     /// # Errors
     /// When the directory cannot be written.
     pub fn begin(&self) -> Result<(), FileError> {
-        guest::ensure_directory(&self.directory, &Attributes { mode: 0o755, owner: None })?;
+        guest::ensure_directory(
+            &self.directory,
+            &Attributes {
+                mode: 0o755,
+                owner: None,
+            },
+        )?;
         guest::remove_if_exists(&self.end())?;
-        guest::write_atomic(&self.directory.join(".guestagent.prepare.start"), b"", &FILE)
+        guest::write_atomic(
+            &self.directory.join(".guestagent.prepare.start"),
+            b"",
+            &FILE,
+        )
     }
 
     /// Notes that installation completed.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::assemble::Assembly;
 use crate::clock::SentClock;
 use crate::conductor::{Cast, CastError, Conductor};
 use crate::config::Settings;
@@ -28,7 +29,6 @@ use crate::rpc::security::Security;
 use crate::state_file::Counters;
 use crate::status::Status;
 use crate::{assemble, supervise};
-use crate::assemble::Assembly;
 
 /// How long requests may go on after SIGTERM. The unit's stop timeout is longer.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -50,7 +50,13 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
     let state_path = settings.state_path.clone();
-    guest::ensure_directory(&state_path, &guest::Attributes { mode: 0o700, owner: None })?;
+    guest::ensure_directory(
+        &state_path,
+        &guest::Attributes {
+            mode: 0o700,
+            owner: None,
+        },
+    )?;
     let transport = Transport::start(&assembly.transport)?;
     let security = Arc::new(security(&settings));
     let conductor = Arc::new(Conductor::new(
@@ -61,7 +67,10 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     ));
     let journal = Journal::new(state_path.join("operation.json"));
     let markers = Markers::default();
-    let status = Status::new(phase_on_disk(&journal, &markers), settings.report_interval.unwrap_or_default());
+    let status = Status::new(
+        phase_on_disk(&journal, &markers),
+        settings.report_interval.unwrap_or_default(),
+    );
     let datastore = assembly.datastore;
     let host = Arc::new(Host::default());
     let operations = Arc::new(Operations::new(Parts {
@@ -107,8 +116,15 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         },
     );
     tasks.spawn(
-        supervise::Supervisor { settings, transport: transport.clone(), operations, host, status, counters }
-            .run(server.state(), cancel.clone()),
+        supervise::Supervisor {
+            settings,
+            transport: transport.clone(),
+            operations,
+            host,
+            status,
+            counters,
+        }
+        .run(server.state(), cancel.clone()),
     );
     guest::notify::ready();
     info!(version = env!("CARGO_PKG_VERSION"), "Agent started.");
@@ -121,11 +137,17 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     guest::notify::stopping();
     let unfinished = server.shutdown(DRAIN).await;
     if unfinished > 0 {
-        warn!(unfinished, "Stopping in the middle of requests; the next start reports what they were.");
+        warn!(
+            unfinished,
+            "Stopping in the middle of requests; the next start reports what they were."
+        );
     }
     cancel.cancel();
     tasks.close();
-    if tokio::time::timeout(CAST_LIMIT, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(CAST_LIMIT, tasks.wait())
+        .await
+        .is_err()
+    {
         warn!("Background tasks did not end in time.");
     }
     transport.close().await;
@@ -177,10 +199,13 @@ impl Cast for Out {
             args,
             context,
         };
-        self.caster.cast(cast, CAST_LIMIT).await.map_err(|error| CastError {
-            method: method.to_owned(),
-            reason: error.to_string(),
-        })
+        self.caster
+            .cast(cast, CAST_LIMIT)
+            .await
+            .map_err(|error| CastError {
+                method: method.to_owned(),
+                reason: error.to_string(),
+            })
     }
 }
 
@@ -188,7 +213,9 @@ impl Cast for Out {
 pub fn describe(state: &ConnectionState) -> String {
     match state {
         ConnectionState::Connecting { last_error: None } => "connecting".to_owned(),
-        ConnectionState::Connecting { last_error: Some(error) } => format!("not connected: {error}"),
+        ConnectionState::Connecting {
+            last_error: Some(error),
+        } => format!("not connected: {error}"),
         ConnectionState::Connected { host } => format!("connected to {host}"),
         ConnectionState::Blocked { host, reason } => format!("{host} takes no messages: {reason}"),
         ConnectionState::Closed => "closed".to_owned(),

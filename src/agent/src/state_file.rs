@@ -67,10 +67,23 @@ impl StateFile {
             return Ok(());
         }
         if let Some(directory) = self.path.parent() {
-            guest::ensure_directory(directory, &Attributes { mode: 0o755, owner: None })?;
+            guest::ensure_directory(
+                directory,
+                &Attributes {
+                    mode: 0o755,
+                    owner: None,
+                },
+            )?;
         }
         let text = serde_json::to_string_pretty(&state).unwrap_or_default();
-        guest::write_atomic(&self.path, text.as_bytes(), &Attributes { mode: 0o644, owner: None })?;
+        guest::write_atomic(
+            &self.path,
+            text.as_bytes(),
+            &Attributes {
+                mode: 0o644,
+                owner: None,
+            },
+        )?;
         self.last = Some(state);
         Ok(())
     }
@@ -82,10 +95,14 @@ impl StateFile {
 /// When there is none or it cannot be read.
 pub fn read(path: &std::path::Path) -> anyhow::Result<(AgentState, bool)> {
     use anyhow::Context as _;
-    let text = guest::read_optional(path)?
-        .with_context(|| format!("{} does not exist: the agent is not running", path.display()))?;
-    let state: AgentState = serde_json::from_str(&text)
-        .with_context(|| format!("read {}", path.display()))?;
+    let text = guest::read_optional(path)?.with_context(|| {
+        format!(
+            "{} does not exist: the agent is not running",
+            path.display()
+        )
+    })?;
+    let state: AgentState =
+        serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?;
     let alive = std::fs::read_link(format!("/proc/{}/exe", state.pid))
         .is_ok_and(|exe| exe.to_string_lossy().contains("guestagent"));
     Ok((state, alive))

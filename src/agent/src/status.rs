@@ -118,7 +118,8 @@ impl Status {
         let ticket = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.wake.notify_one();
         let mut answered = self.answered.subscribe();
-        let waited = tokio::time::timeout(patience, answered.wait_for(|done| *done >= ticket)).await;
+        let waited =
+            tokio::time::timeout(patience, answered.wait_for(|done| *done >= ticket)).await;
         if waited.is_err() {
             warn!("Status not delivered in time; it follows when the broker is back.");
         }
@@ -160,7 +161,10 @@ impl Status {
             Phase::Installed => {
                 let status = datastore.status().await;
                 let wanted_down = self.holds.load(Ordering::SeqCst) > 0;
-                let up = matches!(status, ServiceStatus::Healthy | ServiceStatus::RestartRequired);
+                let up = matches!(
+                    status,
+                    ServiceStatus::Healthy | ServiceStatus::RestartRequired
+                );
                 // The phase may have changed during the probe: then look again.
                 (self.phase() == Phase::Installed && (up || !wanted_down)).then_some(status)
             }
@@ -168,7 +172,9 @@ impl Status {
     }
 
     fn due(&self, status: ServiceStatus, eager_until: Instant) -> bool {
-        let Some(last) = *self.reported.borrow() else { return true };
+        let Some(last) = *self.reported.borrow() else {
+            return true;
+        };
         let now = Instant::now();
         last.status != status
             || self.report_interval.is_some_and(|interval| {
@@ -180,7 +186,10 @@ impl Status {
     async fn report(&self, status: ServiceStatus, asked: u64, conductor: &Conductor) {
         match conductor.heartbeat(status).await {
             Ok(()) => {
-                let before = self.reported.send_replace(Some(Reported { status, at: Instant::now() }));
+                let before = self.reported.send_replace(Some(Reported {
+                    status,
+                    at: Instant::now(),
+                }));
                 if before.map(|before| before.status) != Some(status) {
                     info!(%status, "Status reported.");
                 }

@@ -74,7 +74,10 @@ impl Supervisor {
     /// Feeds the watchdog if everything that must go on has gone on. Standing
     /// still once is no hang yet: systemd waits for the whole interval.
     fn feed(&self, fed: &mut Progress) {
-        let now = Progress { connection: self.transport.progress(), status: self.status.rounds() };
+        let now = Progress {
+            connection: self.transport.progress(),
+            status: self.status.rounds(),
+        };
         if now.connection != fed.connection && now.status != fed.status {
             guest::notify::watchdog();
             *fed = now;
@@ -83,7 +86,10 @@ impl Supervisor {
 
     fn state(&self, server: &ServerState) -> AgentState {
         let mut broker = describe(&self.transport.state().borrow());
-        if let ServerState::Waiting { last_error: Some(error) } = server {
+        if let ServerState::Waiting {
+            last_error: Some(error),
+        } = server
+        {
             broker = format!("{broker}; not listening: {error}");
         }
         AgentState {
@@ -92,7 +98,11 @@ impl Supervisor {
             guest_id: self.settings.guest_id.clone(),
             datastore: self.settings.datastore_manager.to_string(),
             broker,
-            reported: self.status.reported().borrow().map(|last| last.status.to_string()),
+            reported: self
+                .status
+                .reported()
+                .borrow()
+                .map(|last| last.status.to_string()),
             operation: self.operations.running().borrow().map(str::to_owned),
             host_refusal: self.host.refusal(),
             refused_requests: self.counters.refused_requests.load(Ordering::Relaxed),
@@ -126,7 +136,10 @@ fn status_line(state: &AgentState) -> String {
 pub fn abort_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         // The payload may hold data of a request: only the place is told.
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         error!(place, "Agent panicked and ends; systemd starts it again.");
         std::process::abort();
     }));

@@ -13,7 +13,14 @@ use crate::{assemble, state_file};
 /// Runs every test that can run and prints what each found. True when nothing
 /// is broken.
 pub async fn doctor(settings: &Settings, assembly: &Assembly) -> bool {
-    report::step(true, "configuration", &format!("guest {} ({})", settings.guest_id, settings.datastore_manager));
+    report::step(
+        true,
+        "configuration",
+        &format!(
+            "guest {} ({})",
+            settings.guest_id, settings.datastore_manager
+        ),
+    );
     let mut healthy = broker(settings, assembly).await;
     healthy &= key(settings);
     healthy &= volume(settings);
@@ -52,11 +59,15 @@ fn hop(hop: Hop) -> (&'static str, Option<&'static str>) {
         Hop::VirtualHost => ("virtual host", None),
         Hop::Exchange => (
             "exchange",
-            Some("control_exchange must be the control plane's (usually trove); it declares it on first use"),
+            Some(
+                "control_exchange must be the control plane's (usually trove); it declares it on first use",
+            ),
         ),
         Hop::Queue => (
             "queue",
-            Some("the running agent or the taskmanager declares it; check guest_id and that the agent runs"),
+            Some(
+                "the running agent or the taskmanager declares it; check guest_id and that the agent runs",
+            ),
         ),
     }
 }
@@ -65,8 +76,14 @@ fn key(settings: &Settings) -> bool {
     let refused = state_file::read(Path::new(state_file::PATH))
         .map_or(0, |(state, _)| state.refused_requests);
     if refused > 0 {
-        report::step(false, "key", &format!("{refused} requests did not open with instance_rpc_encr_key"));
-        report::hint("guest_info.conf must be the one the control plane injected for this instance");
+        report::step(
+            false,
+            "key",
+            &format!("{refused} requests did not open with instance_rpc_encr_key"),
+        );
+        report::hint(
+            "guest_info.conf must be the one the control plane injected for this instance",
+        );
         return false;
     }
     let detail = match (&settings.rpc_key, settings.allow_clear_text_rpc) {
@@ -84,7 +101,11 @@ fn volume(settings: &Settings) -> bool {
     match volume.is_mounted() {
         Ok(true) => report::step(true, "data volume", &format!("{mount_point} is mounted")),
         Ok(false) => {
-            report::step(false, "data volume", &format!("{mount_point} is not mounted"));
+            report::step(
+                false,
+                "data volume",
+                &format!("{mount_point} is not mounted"),
+            );
             report::hint(&format!(
                 "the agent mounts {device} when it starts; its journal says why it did not"
             ));

@@ -9,7 +9,10 @@ pub fn line(label: &str, text: &str) {
 
 /// One finished step of `doctor`.
 pub fn step(ok: bool, name: &str, detail: &str) {
-    text_line(&format!("{} {name:22} {detail}", if ok { "ok  " } else { "FAIL" }));
+    text_line(&format!(
+        "{} {name:22} {detail}",
+        if ok { "ok  " } else { "FAIL" }
+    ));
 }
 
 /// What to do about a failed step.

@@ -89,7 +89,15 @@ pub struct Change<'a> {
 impl Operations {
     /// Operations over `parts`.
     pub fn new(parts: Parts) -> Self {
-        let Parts { datastore, conductor, status, host, journal, markers, volume } = parts;
+        let Parts {
+            datastore,
+            conductor,
+            status,
+            host,
+            journal,
+            markers,
+            volume,
+        } = parts;
         Self {
             datastore,
             conductor,
@@ -129,7 +137,10 @@ impl Operations {
         let locked = tokio::time::timeout(patience, self.lifecycle.clone().write_owned()).await;
         let guard = locked.map_err(|_| self.busy(name))?;
         self.running.send_replace(Some(name));
-        Ok(Exclusive { running: self.running.clone(), _guard: guard })
+        Ok(Exclusive {
+            running: self.running.clone(),
+            _guard: guard,
+        })
     }
 
     /// Waits for its turn to change databases or users as operation `name`.
@@ -140,7 +151,10 @@ impl Operations {
         let order = self.changes.lock().await;
         let locked = tokio::time::timeout(PATIENCE, self.lifecycle.read()).await;
         let lifecycle = locked.map_err(|_| self.busy(name))?;
-        Ok(Change { _order: order, _lifecycle: lifecycle })
+        Ok(Change {
+            _order: order,
+            _lifecycle: lifecycle,
+        })
     }
 
     fn busy(&self, name: &str) -> Error {

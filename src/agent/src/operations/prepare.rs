@@ -45,7 +45,9 @@ impl PrepareCall {
             root_password: args.optional("root_password")?,
             request: PrepareRequest {
                 config_contents: args.optional("config_contents")?.unwrap_or_default(),
-                overrides: args.optional::<BTreeMap<_, _>>("overrides")?.unwrap_or_default(),
+                overrides: args
+                    .optional::<BTreeMap<_, _>>("overrides")?
+                    .unwrap_or_default(),
                 datastore_version: args.optional("ds_version")?,
             },
             unsupported,
@@ -75,7 +77,7 @@ impl Operations {
         let installed = self.install(&call, &record).await;
         match installed {
             Ok(()) => {
-                let faults = self.populate(&call).await;
+                let faults = self.populate(&call, context).await;
                 self.complete(record, faults).await
             }
             Err(error) => {
@@ -100,7 +102,7 @@ impl Operations {
 
     /// Databases, users and root. A server that runs is an instance that can
     /// be used and mended, so these faults are told and do not fail it.
-    async fn populate(&self, call: &PrepareCall) -> Vec<String> {
+    async fn populate(&self, call: &PrepareCall, context: &Context) -> Vec<String> {
         let mut faults = Vec::new();
         if !call.databases.is_empty()
             && let Err(error) = self.datastore.create_databases(&call.databases).await
@@ -112,10 +114,12 @@ impl Operations {
         {
             faults.push(format!("users were not all created: {error}"));
         }
-        if let Some(password) = &call.root_password
-            && let Err(error) = self.datastore.enable_root(Some(password)).await
-        {
-            faults.push(format!("root was not enabled: {error}"));
+        if let Some(password) = &call.root_password {
+            match self.datastore.enable_root(Some(password)).await {
+                // Root history has one entry however often it is reported.
+                Ok(_) => self.report_root(context).await,
+                Err(error) => faults.push(format!("root was not enabled: {error}")),
+            }
         }
         faults
     }
@@ -135,7 +139,8 @@ impl Operations {
             return Ok(());
         }
         let message = faults.join("; ");
-        self.notify_failure(record.notification, record.context, &message).await;
+        self.notify_failure(record.notification, record.context, &message)
+            .await;
         Err(Error::failed(message))
     }
 
@@ -146,12 +151,21 @@ impl Operations {
             error!(%error, "Failure not recorded.");
         }
         self.status.enter(Phase::Failed);
-        self.notify_failure(record.notification, record.context, reason).await;
+        self.notify_failure(record.notification, record.context, reason)
+            .await;
+    }
+
+    async fn report_root(&self, context: &Context) {
+        if let Err(error) = self.conductor.report_root(context).await {
+            warn!(%error, "Root not reported.");
+        }
     }
 
     /// Completes a notification, if the request came with one.
     pub async fn notify_end(&self, notification: Option<Map<String, Value>>, context: Value) {
-        let Some(notification) = notification else { return };
+        let Some(notification) = notification else {
+            return;
+        };
         if let Err(error) = self.conductor.notify_end(notification, context).await {
             warn!(%error, "End not notified.");
         }
@@ -164,8 +178,14 @@ impl Operations {
         context: Value,
         reason: &str,
     ) {
-        let Some(notification) = notification else { return };
-        if let Err(error) = self.conductor.notify_failure(notification, context, reason).await {
+        let Some(notification) = notification else {
+            return;
+        };
+        if let Err(error) = self
+            .conductor
+            .notify_failure(notification, context, reason)
+            .await
+        {
             warn!(%error, "Failure not notified.");
         }
     }

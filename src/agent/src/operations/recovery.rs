@@ -23,7 +23,9 @@ impl Operations {
         if self.status.phase() != Phase::Installed || self.host.ready().await.is_err() {
             return;
         }
-        let Ok(_exclusive) = self.exclusive("start").await else { return };
+        let Ok(_exclusive) = self.exclusive("start").await else {
+            return;
+        };
         match self.datastore.resume().await {
             Ok(true) => info!("Server started: it is enabled and was down."),
             Ok(false) => {}
@@ -34,7 +36,9 @@ impl Operations {
     /// Ends what an earlier agent was doing when it died: the instance is
     /// failed with a reason the user sees, or found to be complete.
     pub async fn recover(&self) {
-        let Some(record) = self.journal.read() else { return };
+        let Some(record) = self.journal.read() else {
+            return;
+        };
         if record.method == "prepare" && self.markers.installed() {
             // It died between the two last steps: the work is done.
             info!("Interrupted prepare had completed.");
@@ -44,11 +48,20 @@ impl Operations {
         }
         match &record.state {
             State::Failed(reason) => {
-                info!(method = record.method, reason, "An earlier operation failed.");
+                info!(
+                    method = record.method,
+                    reason, "An earlier operation failed."
+                );
             }
             State::Running => {
-                let reason = format!("the guest agent was restarted in the middle of {}", record.method);
-                error!(request_id = record.request_id, reason, "Operation was interrupted.");
+                let reason = format!(
+                    "the guest agent was restarted in the middle of {}",
+                    record.method
+                );
+                error!(
+                    request_id = record.request_id,
+                    reason, "Operation was interrupted."
+                );
                 self.fail(record, &reason).await;
             }
         }

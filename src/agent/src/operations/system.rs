@@ -19,12 +19,19 @@ impl Operations {
     pub async fn filesystem_stats(&self) -> Result<Value> {
         let mount_point = &self.volume.mount_point;
         let stats = guest::filesystem_stats(mount_point).map_err(|error| {
-            Error::failed(format!("examine the filesystem of {}: {error}", mount_point.display()))
+            Error::failed(format!(
+                "examine the filesystem of {}: {error}",
+                mount_point.display()
+            ))
         })?;
-        let extra = self.datastore.volume_extra_info().await.unwrap_or_else(|error| {
-            warn!(%error, "No further information on the volume.");
-            serde_json::Map::new()
-        });
+        let extra = self
+            .datastore
+            .volume_extra_info()
+            .await
+            .unwrap_or_else(|error| {
+                warn!(%error, "No further information on the volume.");
+                serde_json::Map::new()
+            });
         let used = stats.total_blocks.saturating_sub(stats.free_blocks) * stats.block_size;
         Ok(json!({
             "block_size": stats.block_size,
@@ -76,7 +83,11 @@ impl Operations {
     /// # Errors
     /// When it cannot be mounted, or the request names another volume than
     /// this guest's configuration.
-    pub async fn mount_volume(&self, device: Option<&str>, mount_point: Option<&str>) -> Result<()> {
+    pub async fn mount_volume(
+        &self,
+        device: Option<&str>,
+        mount_point: Option<&str>,
+    ) -> Result<()> {
         self.check_volume(device, mount_point);
         let _exclusive = self.exclusive("mount_volume").await?;
         self.volume.mount().await.map_err(volume_error)
@@ -86,7 +97,11 @@ impl Operations {
     ///
     /// # Errors
     /// When it is busy.
-    pub async fn unmount_volume(&self, device: Option<&str>, mount_point: Option<&str>) -> Result<()> {
+    pub async fn unmount_volume(
+        &self,
+        device: Option<&str>,
+        mount_point: Option<&str>,
+    ) -> Result<()> {
         self.check_volume(device, mount_point);
         let _exclusive = self.exclusive("unmount_volume").await?;
         self.volume.unmount().await.map_err(volume_error)
@@ -110,7 +125,8 @@ impl Operations {
     /// The guest has one data volume and the configuration says where it is;
     /// a request that names another is only worth a line.
     fn check_volume(&self, device: Option<&str>, mount_point: Option<&str>) {
-        let differs = |asked: Option<&str>, own: &Path| asked.is_some_and(|asked| Path::new(asked) != own);
+        let differs =
+            |asked: Option<&str>, own: &Path| asked.is_some_and(|asked| Path::new(asked) != own);
         if differs(device, &self.volume.device) || differs(mount_point, &self.volume.mount_point) {
             warn!(
                 asked_device = device,

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::recovery::phase_on_disk;
 use super::*;
-use crate::journal::{Record, State};
 use crate::conductor::tests::{Recorder, recording};
 use crate::host::Host;
+use crate::journal::{Record, State};
 use crate::rpc::args::Args;
 use crate::rpc::context::Context;
 use crate::status::{Phase, Status};
@@ -86,7 +86,10 @@ impl Datastore for Memory {
         Ok(())
     }
     async fn list_databases(&self, _page: &PageRequest) -> Result<Page<Database>> {
-        Ok(Page { items: Vec::new(), next_marker: None })
+        Ok(Page {
+            items: Vec::new(),
+            next_marker: None,
+        })
     }
     async fn delete_database(&self, _database: &Database) -> Result<()> {
         Ok(())
@@ -96,7 +99,10 @@ impl Datastore for Memory {
         Err(Error::bad_request("user name 'root' is reserved"))
     }
     async fn list_users(&self, _page: &PageRequest) -> Result<Page<User>> {
-        Ok(Page { items: Vec::new(), next_marker: None })
+        Ok(Page {
+            items: Vec::new(),
+            next_marker: None,
+        })
     }
     async fn delete_user(&self, _user: &User) -> Result<()> {
         Ok(())
@@ -173,11 +179,20 @@ fn bench(datastore: Memory) -> Bench {
         markers: Markers::new(&dir.path().join("opt")),
         volume,
     }));
-    Bench { operations, recorder, datastore, status, conductor, dir }
+    Bench {
+        operations,
+        recorder,
+        datastore,
+        status,
+        conductor,
+        dir,
+    }
 }
 
 fn call(args: Value) -> PrepareCall {
-    let Value::Object(map) = args else { panic!("an object") };
+    let Value::Object(map) = args else {
+        panic!("an object")
+    };
     PrepareCall::read(&mut Args::new(map)).unwrap()
 }
 
@@ -193,13 +208,21 @@ impl Bench {
     fn start_status(&self) -> CancellationToken {
         let cancel = CancellationToken::new();
         let datastore: Arc<dyn Datastore> = self.datastore.clone();
-        tokio::spawn(self.status.clone().run(datastore, self.conductor.clone(), cancel.clone()));
+        tokio::spawn(
+            self.status
+                .clone()
+                .run(datastore, self.conductor.clone(), cancel.clone()),
+        );
         cancel
     }
 
     fn casts(&self, method: &str) -> Vec<Value> {
         let casts = self.recorder.0.lock().unwrap();
-        casts.iter().filter(|cast| cast.1 == method).map(|cast| cast.2.clone()).collect()
+        casts
+            .iter()
+            .filter(|cast| cast.1 == method)
+            .map(|cast| cast.2.clone())
+            .collect()
     }
 }
 
@@ -210,10 +233,17 @@ async fn prepare_reports_building_then_healthy_and_one_end() {
     let prepare = call(json!({"databases": [{"_name": "db1"}], "config_contents": "c"}));
     bench.operations.prepare(prepare, &context()).await.unwrap();
     bench.status.announce(Duration::from_secs(5)).await;
-    assert_eq!(*bench.datastore.calls.lock().unwrap(), ["prepare c", "databases 1"]);
+    assert_eq!(
+        *bench.datastore.calls.lock().unwrap(),
+        ["prepare c", "databases 1"]
+    );
     let heartbeats = bench.recorder.heartbeats();
     assert_eq!(heartbeats.last().map(String::as_str), Some("healthy"));
-    assert!(heartbeats.iter().all(|status| status == "building" || status == "healthy"));
+    assert!(
+        heartbeats
+            .iter()
+            .all(|status| status == "building" || status == "healthy")
+    );
     assert_eq!(bench.casts("notify_end").len(), 1);
     assert!(bench.operations.markers.installed());
     assert_eq!(bench.operations.journal.read(), None);
@@ -224,13 +254,26 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
     let bench = bench(Memory::default());
     bench.datastore.fail_prepare.store(true, Ordering::SeqCst);
     let _cancel = bench.start_status();
-    let error = bench.operations.prepare(call(json!({})), &context()).await.unwrap_err();
+    let error = bench
+        .operations
+        .prepare(call(json!({})), &context())
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "mysqld did not start");
     bench.status.announce(Duration::from_secs(5)).await;
-    assert_eq!(bench.recorder.heartbeats().last().map(String::as_str), Some("failed to spawn"));
-    assert_eq!(bench.casts("notify_exc_info")[0]["message"], "mysqld did not start");
+    assert_eq!(
+        bench.recorder.heartbeats().last().map(String::as_str),
+        Some("failed to spawn")
+    );
+    assert_eq!(
+        bench.casts("notify_exc_info")[0]["message"],
+        "mysqld did not start"
+    );
     // A restarted agent says the same again.
-    assert_eq!(phase_on_disk(&bench.operations.journal, &bench.operations.markers), Phase::Failed);
+    assert_eq!(
+        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
+        Phase::Failed
+    );
     let journal = std::fs::read_to_string(bench.dir.path().join("operation.json")).unwrap();
     assert!(!journal.contains("token-canary"), "{journal}");
 }
@@ -239,7 +282,11 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
 async fn what_prepare_cannot_do_is_refused_before_anything_is_touched() {
     let bench = bench(Memory::default());
     let prepare = call(json!({"backup_info": {"id": "b"}, "modules": [], "packages": ""}));
-    let error = bench.operations.prepare(prepare, &context()).await.unwrap_err();
+    let error = bench
+        .operations
+        .prepare(prepare, &context())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("backup_info"), "{error}");
     assert!(bench.datastore.calls.lock().unwrap().is_empty());
 }
@@ -248,7 +295,11 @@ async fn what_prepare_cannot_do_is_refused_before_anything_is_touched() {
 async fn a_user_that_cannot_be_created_is_a_fault_and_not_a_failed_instance() {
     let bench = bench(Memory::default());
     let prepare = call(json!({"users": [{"_name": "root", "_password": "x"}]}));
-    bench.operations.prepare(prepare, &context()).await.unwrap_err();
+    bench
+        .operations
+        .prepare(prepare, &context())
+        .await
+        .unwrap_err();
     assert_eq!(bench.status.phase(), Phase::Installed);
     assert!(bench.casts("notify_end").is_empty());
     assert_eq!(bench.casts("notify_exc_info").len(), 1);
@@ -257,8 +308,16 @@ async fn a_user_that_cannot_be_created_is_a_fault_and_not_a_failed_instance() {
 #[tokio::test(start_paused = true)]
 async fn a_second_prepare_is_refused() {
     let bench = bench(Memory::default());
-    bench.operations.prepare(call(json!({})), &context()).await.unwrap();
-    bench.operations.prepare(call(json!({})), &context()).await.unwrap_err();
+    bench
+        .operations
+        .prepare(call(json!({})), &context())
+        .await
+        .unwrap();
+    bench
+        .operations
+        .prepare(call(json!({})), &context())
+        .await
+        .unwrap_err();
     assert_eq!(bench.datastore.calls.lock().unwrap().len(), 1);
     assert_eq!(bench.status.phase(), Phase::Installed);
 }
@@ -266,16 +325,28 @@ async fn a_second_prepare_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
     let bench = bench(Memory::default());
-    bench.operations.journal.write(&Record {
-        method: "prepare".into(),
-        request_id: None,
-        notification: Some(Map::new()),
-        context: Value::Null,
-        state: State::Running,
-    }).unwrap();
-    assert_eq!(phase_on_disk(&bench.operations.journal, &bench.operations.markers), Phase::Failed);
+    bench
+        .operations
+        .journal
+        .write(&Record {
+            method: "prepare".into(),
+            request_id: None,
+            notification: Some(Map::new()),
+            context: Value::Null,
+            state: State::Running,
+        })
+        .unwrap();
+    assert_eq!(
+        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
+        Phase::Failed
+    );
     bench.operations.recover().await;
-    assert!(bench.casts("notify_exc_info")[0]["message"].as_str().unwrap().contains("prepare"));
+    assert!(
+        bench.casts("notify_exc_info")[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("prepare")
+    );
     // Told once: the next start only repeats the status.
     bench.operations.recover().await;
     assert_eq!(bench.casts("notify_exc_info").len(), 1);
@@ -286,14 +357,21 @@ async fn a_prepare_interrupted_after_its_last_step_is_complete() {
     let bench = bench(Memory::default());
     bench.operations.markers.begin().unwrap();
     bench.operations.markers.complete().unwrap();
-    bench.operations.journal.write(&Record {
-        method: "prepare".into(),
-        request_id: None,
-        notification: Some(Map::new()),
-        context: Value::Null,
-        state: State::Running,
-    }).unwrap();
-    assert_eq!(phase_on_disk(&bench.operations.journal, &bench.operations.markers), Phase::Installed);
+    bench
+        .operations
+        .journal
+        .write(&Record {
+            method: "prepare".into(),
+            request_id: None,
+            notification: Some(Map::new()),
+            context: Value::Null,
+            state: State::Running,
+        })
+        .unwrap();
+    assert_eq!(
+        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
+        Phase::Installed
+    );
     bench.operations.recover().await;
     assert_eq!(bench.casts("notify_end").len(), 1);
     assert_eq!(bench.operations.journal.read(), None);
@@ -301,7 +379,10 @@ async fn a_prepare_interrupted_after_its_last_step_is_complete() {
 
 #[tokio::test(start_paused = true)]
 async fn lifecycle_operations_exclude_one_another_and_changes() {
-    let bench = bench(Memory { restart_gate: Some(Notify::new()), ..Memory::default() });
+    let bench = bench(Memory {
+        restart_gate: Some(Notify::new()),
+        ..Memory::default()
+    });
     let _cancel = bench.start_status();
     let first = tokio::spawn({
         let operations = bench.operations.clone();
@@ -309,7 +390,10 @@ async fn lifecycle_operations_exclude_one_another_and_changes() {
     });
     tokio::task::yield_now().await;
     let refused = bench.operations.restart().await.unwrap_err();
-    assert!(refused.to_string().contains("restart is still at work"), "{refused}");
+    assert!(
+        refused.to_string().contains("restart is still at work"),
+        "{refused}"
+    );
     assert!(bench.operations.change("create_user").await.is_err());
     bench.datastore.restart_gate.as_ref().unwrap().notify_one();
     first.await.unwrap().unwrap();
@@ -318,7 +402,10 @@ async fn lifecycle_operations_exclude_one_another_and_changes() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_answers_while_the_server_still_stops_and_others_wait_for_its_end() {
-    let bench = bench(Memory { restart_gate: Some(Notify::new()), ..Memory::default() });
+    let bench = bench(Memory {
+        restart_gate: Some(Notify::new()),
+        ..Memory::default()
+    });
     bench.operations.clone().stop_db().await.unwrap();
     assert!(bench.operations.exclusive("unmount_volume").await.is_err());
     bench.datastore.restart_gate.as_ref().unwrap().notify_one();
@@ -328,7 +415,10 @@ async fn stop_answers_while_the_server_still_stops_and_others_wait_for_its_end()
 #[test]
 fn overrides_keep_their_types() {
     let prepare = call(json!({"overrides": {"max_connections": 100, "x": "1"}}));
-    let expected: BTreeMap<String, Value> =
-        [("max_connections".into(), json!(100)), ("x".into(), json!("1"))].into();
+    let expected: BTreeMap<String, Value> = [
+        ("max_connections".into(), json!(100)),
+        ("x".into(), json!("1")),
+    ]
+    .into();
     assert_eq!(prepare.request.overrides, expected);
 }

@@ -41,10 +41,15 @@ impl Args {
     ///
     /// # Errors
     /// When it is of another type.
-    pub fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Option<T>, ArgsError> {
+    pub fn optional<T: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, ArgsError> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value).map(Some).map_err(|_| ArgsError::Type(name)),
+            Some(value) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|_| ArgsError::Type(name)),
         }
     }
 
@@ -88,7 +93,13 @@ mod tests {
     fn errors_name_the_argument_and_never_its_value() {
         let mut args = args(json!({"users": "hunter2"}));
         let error = args.required::<Vec<u32>>("users").unwrap_err().to_string();
-        assert!(error.contains("users") && !error.contains("hunter2"), "{error}");
-        assert!(matches!(args.required::<u32>("limit"), Err(ArgsError::Missing("limit"))));
+        assert!(
+            error.contains("users") && !error.contains("hunter2"),
+            "{error}"
+        );
+        assert!(matches!(
+            args.required::<u32>("limit"),
+            Err(ArgsError::Missing("limit"))
+        ));
     }
 }

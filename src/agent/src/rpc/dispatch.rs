@@ -41,13 +41,21 @@ impl Dispatcher {
         counters: Arc<Counters>,
         ping_enabled: bool,
     ) -> Self {
-        Self { operations, security, counters, ping_enabled }
+        Self {
+            operations,
+            security,
+            counters,
+            ping_enabled,
+        }
     }
 
     async fn run(&self, request: IncomingRequest) -> Result<Value, CallError> {
         let opened = self.security.open(request.args, request.context)?;
         let context = Context::new(opened.context);
-        if let Some(request_id) = context.request_id() {
+        // In clear it is in the span already.
+        if opened.sealed
+            && let Some(request_id) = context.request_id()
+        {
             Span::current().record("request_id", request_id);
         }
         let args = Args::new(opened.args);
@@ -57,10 +65,16 @@ impl Dispatcher {
         {
             let notification = Some(notification);
             match &result {
-                Ok(_) => self.operations.notify_end(notification, context.for_conductor()).await,
+                Ok(_) => {
+                    self.operations
+                        .notify_end(notification, context.for_conductor())
+                        .await
+                }
                 Err(error) => {
                     let message = error.to_string();
-                    self.operations.notify_failure(notification, context.for_conductor(), &message).await;
+                    self.operations
+                        .notify_failure(notification, context.for_conductor(), &message)
+                        .await;
                 }
             }
         }
@@ -73,7 +87,10 @@ impl Handler for Dispatcher {
     async fn handle(&self, request: IncomingRequest) -> Result<Value, RemoteError> {
         let method = request.method.clone();
         if !oslo_messaging::check_version(&request.version, VERSION) {
-            warn!(version = request.version, "Request for a version this agent does not implement.");
+            warn!(
+                version = request.version,
+                "Request for a version this agent does not implement."
+            );
             return Err(RemoteError::unsupported_version(&request.version, &method));
         }
         if self.ping_enabled && method == PING {
@@ -102,6 +119,10 @@ impl Handler for Dispatcher {
     }
 
     fn pool(&self, method: &str) -> Pool {
-        if methods::quick(method) { Pool::Quick } else { Pool::Work }
+        if methods::quick(method) {
+            Pool::Quick
+        } else {
+            Pool::Work
+        }
     }
 }

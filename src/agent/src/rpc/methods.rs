@@ -14,13 +14,37 @@ type Reply = Result<Value, CallError>;
 
 /// Methods of the guest API that this release knows and cannot do.
 const NOT_SUPPORTED: &[&str] = &[
-    "rebuild", "upgrade", "pre_upgrade", "post_upgrade", "create_backup", "pre_create_backup",
-    "post_create_backup", "backup_required_for_replication", "get_replication_snapshot",
-    "attach_replica", "attach_replication_slave", "detach_replica", "get_replica_context",
-    "make_read_only", "enable_as_master", "get_latest_txn_id", "wait_for_txn", "get_last_txn",
-    "get_txn_count", "demote_replication_master", "cleanup_source_on_replica_detach",
-    "guest_log_list", "guest_log_action", "module_list", "module_apply", "module_remove",
-    "ssl_show", "ssl_action", "ssl_rollback", "get_root_password", "update_guest",
+    "rebuild",
+    "upgrade",
+    "pre_upgrade",
+    "post_upgrade",
+    "create_backup",
+    "pre_create_backup",
+    "post_create_backup",
+    "backup_required_for_replication",
+    "get_replication_snapshot",
+    "attach_replica",
+    "attach_replication_slave",
+    "detach_replica",
+    "get_replica_context",
+    "make_read_only",
+    "enable_as_master",
+    "get_latest_txn_id",
+    "wait_for_txn",
+    "get_last_txn",
+    "get_txn_count",
+    "demote_replication_master",
+    "cleanup_source_on_replica_detach",
+    "guest_log_list",
+    "guest_log_action",
+    "module_list",
+    "module_apply",
+    "module_remove",
+    "ssl_show",
+    "ssl_action",
+    "ssl_rollback",
+    "get_root_password",
+    "update_guest",
     "cluster_complete",
 ];
 
@@ -28,19 +52,31 @@ const NOT_SUPPORTED: &[&str] = &[
 pub fn notifies(method: &str) -> bool {
     matches!(
         method,
-        "create_database" | "delete_database" | "create_user" | "delete_user"
-            | "update_attributes" | "change_passwords" | "create_backup"
+        "create_database"
+            | "delete_database"
+            | "create_user"
+            | "delete_user"
+            | "update_attributes"
+            | "change_passwords"
+            | "create_backup"
     )
 }
 
 /// Reads, which are answered even when every worker is busy with something long.
 pub fn quick(method: &str) -> bool {
-    routine(method) || matches!(method, "list_access" | "get_hwinfo" | "get_diagnostics" | "is_root_enabled")
+    routine(method)
+        || matches!(
+            method,
+            "list_access" | "get_hwinfo" | "get_diagnostics" | "is_root_enabled"
+        )
 }
 
 /// Calls too frequent to be worth a line each.
 pub fn routine(method: &str) -> bool {
-    matches!(method, "rpc_ping" | "get_filesystem_stats" | "get_user" | "list_users" | "list_databases")
+    matches!(
+        method,
+        "rpc_ping" | "get_filesystem_stats" | "get_user" | "list_users" | "list_databases"
+    )
 }
 
 /// Runs one method.
@@ -56,10 +92,18 @@ pub async fn call(
     match method {
         "rpc_ping" => done(args).map(|()| json!(true)),
         "prepare" => prepare(operations, args, context).await,
-        "get_filesystem_stats" | "get_hwinfo" | "get_diagnostics" | "mount_volume"
-        | "unmount_volume" | "resize_fs" => system(operations, method, args).await,
-        "restart" | "stop_db" | "start_db_with_conf_changes" | "reset_configuration"
-        | "update_overrides" | "apply_overrides" => lifecycle(operations, method, args).await,
+        "get_filesystem_stats"
+        | "get_hwinfo"
+        | "get_diagnostics"
+        | "mount_volume"
+        | "unmount_volume"
+        | "resize_fs" => system(operations, method, args).await,
+        "restart"
+        | "stop_db"
+        | "start_db_with_conf_changes"
+        | "reset_configuration"
+        | "update_overrides"
+        | "apply_overrides" => lifecycle(operations, method, args).await,
         "create_database" | "list_databases" | "delete_database" => {
             databases(operations, method, args).await
         }
@@ -126,13 +170,18 @@ async fn lifecycle(operations: &std::sync::Arc<Operations>, method: &str, mut ar
             }
             let configuration: Configuration = args.required("configuration")?;
             done(args)?;
-            operations.reset_configuration(&configuration.config_contents).await?;
+            operations
+                .reset_configuration(&configuration.config_contents)
+                .await?;
         }
         "update_overrides" => {
             let overrides = args.optional("overrides")?.unwrap_or_default();
             let remove = args.optional("remove")?.unwrap_or(false);
             done(args)?;
-            operations.datastore.update_overrides(&overrides, remove).await?;
+            operations
+                .datastore
+                .update_overrides(&overrides, remove)
+                .await?;
         }
         _ => {
             let overrides = args.optional("overrides")?.unwrap_or_default();
@@ -198,7 +247,9 @@ async fn users(operations: &Operations, method: &str, mut args: Args) -> Reply {
             let attributes: UserAttributes = args.required("user_attrs")?;
             done(args)?;
             let _turn = operations.change("update_attributes").await?;
-            datastore.update_attributes(&name, host.as_deref(), &attributes).await?;
+            datastore
+                .update_attributes(&name, host.as_deref(), &attributes)
+                .await?;
         }
         _ => {
             let changes: Vec<PasswordChange> = args.required("users")?;

@@ -2,8 +2,8 @@
 
 pub mod args;
 pub mod context;
-pub mod seal;
-pub mod security;
 pub mod dispatch;
 pub mod failure;
 pub mod methods;
+pub mod seal;
+pub mod security;

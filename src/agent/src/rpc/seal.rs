@@ -118,15 +118,24 @@ mod tests {
         for (value, sealed) in [
             (json!(null), "AAECAwQFBgcICQoLDA0OD8khzGFM9qzE2kI+skFpPRY="),
             (json!(true), "AAECAwQFBgcICQoLDA0OD8Z/xh5imilMWVTQXLl67wY="),
-            (json!("mysql"), "AAECAwQFBgcICQoLDA0ODyJo8rjqIRJVBX2UF0mLA2E="),
+            (
+                json!("mysql"),
+                "AAECAwQFBgcICQoLDA0ODyJo8rjqIRJVBX2UF0mLA2E=",
+            ),
         ] {
             assert_eq!(key.seal_with_iv(&value, IV), sealed);
             assert_eq!(key.open(sealed), Ok(value));
         }
         // These hold a space after the colon, as Python writes JSON; only opening must agree.
         for (value, sealed) in [
-            (json!({"used": 0.19}), "AAECAwQFBgcICQoLDA0ODwPfhS+0Efxjg5r3UGYhytE="),
-            (json!({"a": 1}), "AAECAwQFBgcICQoLDA0ODxldAAJOocjIMh1tZpbxs7M="),
+            (
+                json!({"used": 0.19}),
+                "AAECAwQFBgcICQoLDA0ODwPfhS+0Efxjg5r3UGYhytE=",
+            ),
+            (
+                json!({"a": 1}),
+                "AAECAwQFBgcICQoLDA0ODxldAAJOocjIMh1tZpbxs7M=",
+            ),
             (
                 json!({"service_status": "healthy"}),
                 "AAECAwQFBgcICQoLDA0OD/UhRwcpyibijYtyA72h0/FPzVUqfHjjJ8udCPs5hFcz",

@@ -27,7 +27,9 @@ pub enum Refused {
     )]
     ClearText,
     /// A part does not open.
-    #[error("{part} of the request does not open with this guest's instance_rpc_encr_key: {reason}")]
+    #[error(
+        "{part} of the request does not open with this guest's instance_rpc_encr_key: {reason}"
+    )]
     DoesNotOpen {
         /// "the context" or the argument's name.
         part: String,
@@ -59,7 +61,11 @@ impl Security {
     /// `key` absent: everything in clear. `allow_clear_text` accepts requests
     /// in clear although there is a key, for migration only.
     pub fn new(guest_id: impl Into<String>, key: Option<SealKey>, allow_clear_text: bool) -> Self {
-        Self { guest_id: guest_id.into(), key, allow_clear_text }
+        Self {
+            guest_id: guest_id.into(),
+            key,
+            allow_clear_text,
+        }
     }
 
     /// Opens a request.
@@ -80,7 +86,11 @@ impl Security {
             (Some(key), Some(sealed)) => Self::open_sealed(key, args, &sealed),
             (Some(_), None) if !self.allow_clear_text => Err(Refused::ClearText),
             (None, Some(_)) => Err(Refused::NoKey),
-            (_, None) => Ok(Opened { args, context, sealed: false }),
+            (_, None) => Ok(Opened {
+                args,
+                context,
+                sealed: false,
+            }),
         }
     }
 
@@ -89,8 +99,14 @@ impl Security {
         args: Map<String, Value>,
         context: &str,
     ) -> Result<Opened, Refused> {
-        let refuse = |part: &str, reason| Refused::DoesNotOpen { part: part.to_owned(), reason };
-        let context = match key.open(context).map_err(|reason| refuse("the context", reason))? {
+        let refuse = |part: &str, reason| Refused::DoesNotOpen {
+            part: part.to_owned(),
+            reason,
+        };
+        let context = match key
+            .open(context)
+            .map_err(|reason| refuse("the context", reason))?
+        {
             Value::Object(map) => map,
             _ => Map::new(),
         };
@@ -107,7 +123,11 @@ impl Security {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Opened { args, context, sealed: true })
+        Ok(Opened {
+            args,
+            context,
+            sealed: true,
+        })
     }
 
     /// The result as it goes into the reply to a request that came `sealed`.
@@ -156,7 +176,9 @@ mod tests {
     use super::*;
 
     fn key() -> SealKey {
-        SealKey::derive(&SecretString::from("R9JsSzRhBmQdkKBnpZnYlgxVdd1Vb1Mq".to_owned()))
+        SealKey::derive(&SecretString::from(
+            "R9JsSzRhBmQdkKBnpZnYlgxVdd1Vb1Mq".to_owned(),
+        ))
     }
 
     fn object(value: Value) -> Map<String, Value> {
@@ -183,7 +205,10 @@ mod tests {
         let security = Security::new("g", Some(key()), false);
         let (args, context) = recorded();
         let opened = security.open(args, context).unwrap();
-        assert_eq!(Value::Object(opened.args), json!({"limit": 20, "marker": null, "include_marker": false}));
+        assert_eq!(
+            Value::Object(opened.args),
+            json!({"limit": 20, "marker": null, "include_marker": false})
+        );
         assert_eq!(Value::Object(opened.context), json!({"user": "u1"}));
         assert!(opened.sealed);
     }
@@ -192,13 +217,17 @@ mod tests {
     fn what_does_not_open_is_refused() {
         let other = SealKey::derive(&SecretString::from("other".to_owned()));
         let (args, context) = recorded();
-        let refused = Security::new("g", Some(other), true).open(args, context).unwrap_err();
+        let refused = Security::new("g", Some(other), true)
+            .open(args, context)
+            .unwrap_err();
         assert!(matches!(refused, Refused::DoesNotOpen { .. }), "{refused}");
 
         // A clear argument beside a sealed context is no migration case: refused even when clear text is allowed.
         let (mut args, context) = recorded();
         args.insert("limit".into(), json!(20));
-        let refused = Security::new("g", Some(key()), true).open(args, context).unwrap_err();
+        let refused = Security::new("g", Some(key()), true)
+            .open(args, context)
+            .unwrap_err();
         assert!(refused.to_string().contains("\"limit\""), "{refused}");
     }
 
@@ -207,31 +236,49 @@ mod tests {
         let clear = || (object(json!({"limit": 20})), object(json!({"user": "u1"})));
         let (args, context) = clear();
         assert_eq!(
-            Security::new("g", Some(key()), false).open(args, context).unwrap_err(),
+            Security::new("g", Some(key()), false)
+                .open(args, context)
+                .unwrap_err(),
             Refused::ClearText
         );
         let (args, context) = clear();
         let security = Security::new("g", Some(key()), true);
         let opened = security.open(args, context).unwrap();
         assert!(!opened.sealed);
-        assert_eq!(security.seal_result(json!(true), opened.sealed), json!(true));
+        assert_eq!(
+            security.seal_result(json!(true), opened.sealed),
+            json!(true)
+        );
     }
 
     #[test]
     fn a_sealed_request_without_a_key_is_refused() {
         let (args, context) = recorded();
-        assert_eq!(Security::new("g", None, false).open(args, context).unwrap_err(), Refused::NoKey);
+        assert_eq!(
+            Security::new("g", None, false)
+                .open(args, context)
+                .unwrap_err(),
+            Refused::NoKey
+        );
     }
 
     #[test]
     fn casts_carry_the_guest_id_in_every_argument() {
         let security = Security::new("guest-1", Some(key()), false);
-        let (args, context) =
-            security.seal_cast(object(json!({"instance_id": "guest-1"})), json!({"user": null}));
+        let (args, context) = security.seal_cast(
+            object(json!({"instance_id": "guest-1"})),
+            json!({"user": null}),
+        );
         let entity: Value = serde_json::from_str(args["instance_id"].as_str().unwrap()).unwrap();
         assert_eq!(entity[INSTANCE], "guest-1");
-        assert_eq!(key().open(entity["entity"].as_str().unwrap()), Ok(json!("guest-1")));
+        assert_eq!(
+            key().open(entity["entity"].as_str().unwrap()),
+            Ok(json!("guest-1"))
+        );
         assert_eq!(context[INSTANCE], "guest-1");
-        assert_eq!(key().open(context["context"].as_str().unwrap()), Ok(json!({"user": null})));
+        assert_eq!(
+            key().open(context["context"].as_str().unwrap()),
+            Ok(json!({"user": null}))
+        );
     }
 }
