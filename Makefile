@@ -7,7 +7,7 @@ SHELL := /bin/bash
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 AGENT := target/$(HOST)/debug/trove-guestagent
 RELEASE := target/$(HOST)/release/trove-guestagent
-LAB := PYTHONPATH=tests python3 -m lab
+LAB := tests/lab/cli
 
 PREFIX ?= /usr/local
 DESTDIR ?=
