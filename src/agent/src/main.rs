@@ -9,6 +9,7 @@ mod commands;
 mod conductor;
 mod config;
 mod host;
+mod injected;
 mod journal;
 mod logging;
 mod markers;
@@ -76,6 +77,7 @@ fn with_runtime(
     }
     logging::start(&assemble::log(&loaded.settings))?;
     supervise::abort_on_panic();
+    injected::close_to_others(&loaded.report.files);
     for note in &loaded.report.notes {
         tracing::info!("{note}");
     }
