@@ -29,6 +29,7 @@ struct Memory {
     calls: StdMutex<Vec<String>>,
     fail_prepare: AtomicBool,
     restart_gate: Option<Notify>,
+    down: AtomicBool,
 }
 
 impl Memory {
@@ -43,7 +44,11 @@ impl Datastore for Memory {
         "memory"
     }
     async fn status(&self) -> ServiceStatus {
-        ServiceStatus::Healthy
+        if self.down.load(Ordering::SeqCst) {
+            ServiceStatus::Shutdown
+        } else {
+            ServiceStatus::Healthy
+        }
     }
     async fn prepare(&self, request: &PrepareRequest) -> Result<()> {
         self.log(format!("prepare {}", request.config_contents));
@@ -421,4 +426,45 @@ fn overrides_keep_their_types() {
     ]
     .into();
     assert_eq!(prepare.request.overrides, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_never_prepared_says_nothing() {
+    let bench = bench(Memory::default());
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(bench.recorder.heartbeats().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_frequent_after_a_start_and_then_periodic() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let at_start = bench.recorder.heartbeats().len();
+    assert!(
+        (10..=14).contains(&at_start),
+        "{at_start} in the first minute"
+    );
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let periodic = bench.recorder.heartbeats().len() - at_start;
+    // report_interval is 30 s; the control plane gives a guest up after 90.
+    assert!((9..=11).contains(&periodic), "{periodic} in five minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_reported_within_a_probe_unless_an_operation_wants_it() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let last = || bench.recorder.heartbeats().last().cloned();
+    let hold = bench.status.hold();
+    bench.datastore.down.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(last().as_deref(), Some("healthy"));
+    drop(hold);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(last().as_deref(), Some("shutdown"));
 }
