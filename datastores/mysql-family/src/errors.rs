@@ -14,6 +14,7 @@ pub(crate) mod code {
     pub(crate) const COLLATION_MISMATCH: u16 = 1253;
     pub(crate) const UNKNOWN_COLLATION: u16 = 1273;
     pub(crate) const UNKNOWN_VARIABLE: u16 = 1193;
+    pub(crate) const OPTION_PREVENTS_STATEMENT: u16 = 1290;
     const DATABASE_EXISTS: u16 = 1007;
     const UNKNOWN_DATABASE: u16 = 1049;
     const IDENTIFIER_TOO_LONG: u16 = 1059;
@@ -23,7 +24,7 @@ pub(crate) mod code {
     const INVALID_CHARACTERS: u16 = 1300;
     const USER_NOT_FOUND: u16 = 1133;
     const STRING_TOO_LONG: u16 = 1470;
-    const NOT_VALID_PASSWORD: u16 = 1819;
+    pub(crate) const NOT_VALID_PASSWORD: u16 = 1819;
     const CREDENTIALS_CONTRADICT_HISTORY: u16 = 3638;
 
     use datastore::ErrorKind;

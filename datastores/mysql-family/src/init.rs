@@ -33,14 +33,14 @@ impl<F: Flavor> Server<F> {
             ensure_directory(dir, 0o755, None)?;
         }
         ensure_directory(&layout.credentials_dir(), 0o700, None)?;
-        self.claim_data_dir()?;
+        self.claim_data_dir().await?;
         self.install_configuration(request).await?;
         self.initialise().await
     }
 
     /// Makes an empty data directory, or takes the leftovers of an interrupted
     /// initialisation away. Data of anybody's is never touched.
-    fn claim_data_dir(&self) -> Result<()> {
+    async fn claim_data_dir(&self) -> Result<()> {
         let layout = &self.settings.layout;
         let data_dir = layout.data_dir();
         let failed = |error: io::Error| {
@@ -57,7 +57,7 @@ impl<F: Flavor> Server<F> {
                 )));
             }
             warn!(path = %data_dir.display(), "Initialisation was interrupted; starting over.");
-            std::fs::remove_dir_all(&data_dir).map_err(failed)?;
+            tokio::fs::remove_dir_all(&data_dir).await.map_err(failed)?;
         }
         ensure_directory(&data_dir, 0o750, Some(owner))?;
         let private = Attributes {

@@ -15,6 +15,7 @@ mod errors;
 mod flavor;
 mod grants;
 mod host;
+mod identified;
 mod init;
 mod names;
 mod overrides;

@@ -45,6 +45,18 @@ pub(crate) fn check_user(name: &str, reserved: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Checks the name of a user that is to be created.
+pub(crate) fn check_new_user(name: &str, reserved: &[String]) -> Result<()> {
+    check_user(name, reserved)?;
+    // At login servers take one pair of quotes off the name
+    // (`parse_client_handshake_packet` in both products), so nobody could
+    // ever log in under such a name.
+    if name.len() > 1 && name.starts_with('\'') && name.ends_with('\'') {
+        return Err(invalid("user", name, "it is enclosed in quotes"));
+    }
+    Ok(())
+}
+
 /// Checks a password that is to be set.
 pub(crate) fn check_password(user: &str, password: &str) -> Result<()> {
     if password.is_empty() {

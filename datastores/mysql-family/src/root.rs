@@ -8,7 +8,7 @@ use crate::credentials::ROOT;
 use crate::errors::sql_error;
 use crate::session::{Session, SqlResult};
 use crate::users::UserId;
-use crate::{Flavor, Server, ServerVersion, Vendor, names, password, sql};
+use crate::{Flavor, Server, ServerVersion, Vendor, identified, names, password};
 
 const ANYWHERE: &str = "%";
 
@@ -117,19 +117,14 @@ fn has_account_lock(version: &ServerVersion) -> bool {
 
 async fn enable(session: &mut Session, password: &Secret, grant: &str) -> SqlResult<()> {
     let account = tenants_root().quoted();
-    let identified = format!(
-        "{account} IDENTIFIED BY {}",
-        sql::literal(password.expose())
-    );
-    session
-        .run(&format!("CREATE USER IF NOT EXISTS {identified}"))
-        .await?;
-    session.run(&format!("ALTER USER {identified}")).await?;
+    // Never a moment without a password.
+    let create = format!("CREATE USER IF NOT EXISTS {account}");
+    identified::run(session, &create, password).await?;
+    identified::run(session, &format!("ALTER USER {account}"), password).await?;
     session.run(grant).await?;
     if has_account_lock(session.version()) {
-        session
-            .run(&format!("ALTER USER {account} ACCOUNT UNLOCK"))
-            .await?;
+        let unlock = format!("ALTER USER {account} ACCOUNT UNLOCK");
+        session.run(&unlock).await?;
     }
     Ok(())
 }
@@ -139,16 +134,11 @@ async fn disable(session: &mut Session, password: &Secret) -> SqlResult<()> {
     if !root.exists(session).await? {
         return Ok(());
     }
-    let account = root.quoted();
-    let secret = sql::literal(password.expose());
+    let alter = format!("ALTER USER {}", root.quoted());
     if has_account_lock(session.version()) {
-        session
-            .run(&format!("ALTER USER {account} ACCOUNT LOCK"))
-            .await?;
+        session.run(&format!("{alter} ACCOUNT LOCK")).await?;
     }
-    session
-        .run(&format!("ALTER USER {account} IDENTIFIED BY {secret}"))
-        .await?;
+    identified::run(session, &alter, password).await?;
     end_sessions(session).await
 }
 

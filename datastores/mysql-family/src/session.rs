@@ -115,13 +115,19 @@ impl Session {
             true => "NO_BACKSLASH_ESCAPES",
             false => "NO_BACKSLASH_ESCAPES,NO_AUTO_CREATE_USER",
         };
+        // Else PASSWORD() may give the hash of before 4.1.
+        let hashes = if version.vendor == Vendor::MariaDb {
+            ", old_passwords = 0"
+        } else {
+            ""
+        };
         let mut session = Self {
             connection,
             version,
         };
         let settings = format!(
             "SET SESSION sql_mode = '{mode}', sql_log_off = 1, long_query_time = 31536000, \
-             lock_wait_timeout = {LOCK_WAIT_TIMEOUT}"
+             lock_wait_timeout = {LOCK_WAIT_TIMEOUT}{hashes}"
         );
         session.run(&settings).await?;
         Ok(session)
@@ -170,6 +176,16 @@ impl Session {
     /// All rows of a statement that cannot be prepared, such as SHOW.
     pub(crate) async fn text_rows(&mut self, query: &str) -> SqlResult<Vec<mysql_async::Row>> {
         bounded(STATEMENT_TIMEOUT, self.connection.query(query)).await
+    }
+
+    /// The text of the warning `code` that the last statement has left. Asking
+    /// keeps the warnings.
+    pub(crate) async fn warning(&mut self, code: u16) -> Option<String> {
+        let warnings = self.text_rows("SHOW WARNINGS").await.ok()?;
+        let warning = warnings
+            .into_iter()
+            .find(|row| row.get::<u16, _>("Code") == Some(code))?;
+        warning.get("Message")
     }
 
     /// Says goodbye, so that the server does not count an aborted client.

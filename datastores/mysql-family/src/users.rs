@@ -12,7 +12,7 @@ use crate::databases::{after, limit_clause};
 use crate::errors::{code, sql_error};
 use crate::grants::{databases_of, grant_all};
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Server, Vendor, host, names, sql};
+use crate::{Flavor, Server, Vendor, host, identified, names, sql};
 
 /// What users are listed by, compared as bytes.
 const MARKER: &str = "CAST(CONCAT(User, '@', Host) AS BINARY)";
@@ -65,17 +65,16 @@ impl UserId {
     }
 
     async fn create(&self, session: &mut Session, password: &Secret) -> Result<()> {
-        let statement = format!(
-            "CREATE USER {} IDENTIFIED BY {}",
-            self.quoted(),
-            sql::literal(password.expose())
-        );
-        match session.run(&statement).await {
+        let statement = format!("CREATE USER {}", self.quoted());
+        match identified::run(session, &statement, password).await {
             Ok(()) => {
                 info!(user = self.marker(), "User created.");
                 Ok(())
             }
             Err(error) if error.code() == Some(code::CANNOT_USER) => {
+                if let Some(refusal) = password_refusal(session, self).await {
+                    return Err(refusal);
+                }
                 let text = format!("User {} exists already", self.marker());
                 Err(Error::with_source(ErrorKind::AlreadyExists, text, error))
             }
@@ -84,32 +83,38 @@ impl UserId {
     }
 
     async fn drop(&self, session: &mut Session) -> Result<()> {
-        self.alter(session, "drop", &format!("DROP USER {}", self.quoted()))
-            .await
+        let result = session.run(&format!("DROP USER {}", self.quoted())).await;
+        self.changed(session, "drop", result).await
     }
 
     async fn set_password(&self, session: &mut Session, password: &Secret) -> Result<()> {
-        let statement = format!(
-            "ALTER USER {} IDENTIFIED BY {}",
-            self.quoted(),
-            sql::literal(password.expose())
-        );
-        self.alter(session, "set the password of", &statement).await
+        let statement = format!("ALTER USER {}", self.quoted());
+        let result = identified::run(session, &statement, password).await;
+        self.changed(session, "set the password of", result).await
     }
 
     async fn rename(&self, session: &mut Session, new: &Self) -> Result<()> {
         let statement = format!("RENAME USER {} TO {}", self.quoted(), new.quoted());
-        self.alter(session, "rename", &statement).await
+        let result = session.run(&statement).await;
+        self.changed(session, "rename", result).await
     }
 
-    /// Runs a statement that needs the account to exist.
-    async fn alter(&self, session: &mut Session, action: &str, statement: &str) -> Result<()> {
-        match session.run(statement).await {
+    /// Judges the result of a statement that needs the account to exist.
+    async fn changed(
+        &self,
+        session: &mut Session,
+        action: &str,
+        result: SqlResult<()>,
+    ) -> Result<()> {
+        match result {
             Ok(()) => {
                 info!(user = self.marker(), action, "User changed.");
                 Ok(())
             }
             Err(error) if error.code() == Some(code::CANNOT_USER) => {
+                if let Some(refusal) = password_refusal(session, self).await {
+                    return Err(refusal);
+                }
                 match self.exists(session).await {
                     Ok(false) => Err(self.missing()),
                     _ => Err(sql_error(format!("{action} {self}"), error)),
@@ -133,11 +138,30 @@ impl<F: Flavor> Server<F> {
         })
     }
 
-    /// The account of a request to create or rename.
+    /// The account of a request to create.
     fn new_user_id(&self, name: &str, host: Option<&str>) -> Result<UserId> {
-        let user = self.user_id(name, host)?;
-        host::check(&user.host, self.settings.hostname_require_valid_ip)?;
-        Ok(user)
+        names::check_new_user(name, &self.settings.ignore_users)?;
+        let host = host::canonical(host);
+        host::check(&host, self.settings.hostname_require_valid_ip)?;
+        Ok(UserId {
+            name: name.to_owned(),
+            host,
+        })
+    }
+
+    /// The account that `old` is to become. What stays is not checked again:
+    /// it may be older than the rules.
+    fn renamed_id(&self, old: &UserId, attributes: &UserAttributes) -> Result<UserId> {
+        let mut new = old.clone();
+        if let Some(name) = &attributes.name {
+            names::check_new_user(name, &self.settings.ignore_users)?;
+            new.name.clone_from(name);
+        }
+        if let Some(host) = &attributes.host {
+            new.host = host::canonical(Some(host));
+            host::check(&new.host, self.settings.hostname_require_valid_ip)?;
+        }
+        Ok(new)
     }
 
     /// Creates users with their grants. Everything is checked before the first
@@ -289,21 +313,7 @@ impl<F: Flavor> Server<F> {
         attributes: &UserAttributes,
     ) -> Result<()> {
         let old = self.user_id(name, host)?;
-        let new = match (&attributes.name, &attributes.host) {
-            (None, None) => old.clone(),
-            (name, host) => self.new_user_id(
-                name.as_deref().unwrap_or(&old.name),
-                // A host that stays is not checked again.
-                host.as_deref().or(Some("%")),
-            )?,
-        };
-        let new = match &attributes.host {
-            Some(_) => new,
-            None => UserId {
-                name: new.name,
-                host: old.host.clone(),
-            },
-        };
+        let new = self.renamed_id(&old, attributes)?;
         if let Some(password) = &attributes.password {
             names::check_password(&old.name, password.expose())?;
         }
@@ -312,6 +322,15 @@ impl<F: Flavor> Server<F> {
         session.close().await;
         result
     }
+}
+
+/// MariaDB says that it cannot do something with a user; that the password is
+/// to blame stands in the warnings of the last statement.
+async fn password_refusal(session: &mut Session, user: &UserId) -> Option<Error> {
+    let message = session.warning(code::NOT_VALID_PASSWORD).await?;
+    Some(Error::bad_request(format!(
+        "Cannot set the password of {user}: {message}"
+    )))
 }
 
 async fn set_all(session: &mut Session, wanted: &[(UserId, &Secret)]) -> Result<()> {

@@ -1,1 +1,50 @@
-//! Tests against real servers.
+//! The family against real servers.
+//!
+//! `MYSQLD_BINARY` and `MARIADBD_BINARY` name the server programs; without
+//! them they are looked for in `PATH`. A missing server is a failure, not a
+//! reason to skip. Every server is private to this run: a temporary directory,
+//! a Unix socket and a port of the loopback interface, and it is stopped at
+//! the end. Run as root, the servers run as an unprivileged user.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod access;
+mod config;
+mod databases;
+mod harness;
+mod root;
+mod users;
+
+use datastore::{Datastore, ErrorKind};
+use harness::{Cases, Fixture, Product};
+
+/// Everything that shares one server.
+fn cases() -> Cases {
+    let mut cases = Cases::default();
+    databases::cases(&mut cases);
+    users::cases(&mut cases);
+    access::cases(&mut cases);
+    root::cases(&mut cases);
+    config::cases(&mut cases);
+    cases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb() {
+    cases().run(Fixture::start(Product::Mariadb).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql() {
+    cases().run(Fixture::start(Product::Mysql).await).await;
+}
+
+/// The kind of the error in `result`, which must not be a success.
+fn kind_of<T: std::fmt::Debug>(result: datastore::Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+/// The datastore of a fixture; a shorthand for the cases.
+fn ds(fixture: &Fixture) -> &dyn Datastore {
+    fixture.datastore.as_ref()
+}

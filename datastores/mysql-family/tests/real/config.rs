@@ -1,0 +1,428 @@
+//! Installation, configuration and status.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datastore::{ErrorKind, PrepareRequest, ServiceStatus};
+use mysql_async::prelude::Queryable;
+use mysql_family::cnf::Document;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Cases, Fixture, Product, Site};
+use crate::{ds, kind_of};
+
+pub(crate) fn cases(cases: &mut Cases) {
+    cases.add("files of an installed guest", files);
+    cases.add("a volume with data is refused", no_second_install);
+    cases.add("a new base keeps id and overrides", new_base);
+    cases.add(
+        "parameters the server refuses are refused",
+        refused_parameters,
+    );
+    cases.add("status and version", status);
+    cases.add(
+        "option files mean to us what they mean to the server",
+        same_meaning,
+    );
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+async fn files(fixture: Arc<Fixture>) {
+    let layout = &fixture.settings().layout;
+    let account = &fixture.settings().account;
+    let base = std::fs::read_to_string(&layout.base_config).unwrap();
+    let refused = base
+        .lines()
+        .filter(|line| line.starts_with("# Refused by"))
+        .count();
+    match fixture.product {
+        // 9.7 has dropped two options of Trove's template.
+        Product::Mysql => assert!(refused <= 2, "{base}"),
+        Product::Mariadb => assert_eq!(refused, 0, "{base}"),
+    }
+    let verbatim: Vec<&str> = base
+        .lines()
+        .filter(|line| !line.starts_with("# Refused"))
+        .collect();
+    let template = fixture.template();
+    assert_eq!(template.lines().count(), verbatim.len() + refused);
+    assert!(
+        verbatim
+            .iter()
+            .all(|line| template.lines().any(|known| known == *line))
+    );
+
+    let system = layout.include_dir.join("50-system-001-common.cnf");
+    let text = std::fs::read_to_string(&system).unwrap();
+    assert_eq!(
+        text,
+        format!("[mysqld]\ndatadir = {}\n", layout.data_dir().display())
+    );
+    for path in [&layout.base_config, &system] {
+        assert_eq!(mode(path), 0o644, "{}", path.display());
+    }
+    let names: Vec<_> = std::fs::read_dir(&layout.include_dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        names,
+        ["50-system-001-common.cnf"],
+        "nothing is left of the first start"
+    );
+    assert!(!layout.init_file().exists());
+    for name in ["os_admin.cnf", "root.cnf"] {
+        let path = layout.credentials_dir().join(name);
+        assert_eq!(mode(&path), 0o600, "{name}");
+        let text = std::fs::read_to_string(path).unwrap();
+        let password = text
+            .lines()
+            .nth(2)
+            .unwrap()
+            .strip_prefix("password = ")
+            .unwrap();
+        assert!(password.len() == 36 && password.bytes().all(|c| c.is_ascii_alphanumeric()));
+    }
+    assert_eq!(mode(&layout.credentials_dir()), 0o700);
+    let data = std::fs::metadata(layout.data_dir()).unwrap();
+    assert_eq!((data.uid(), data.gid()), (account.uid, account.gid));
+    assert_eq!(data.mode() & 0o007, 0);
+
+    let mut admin = fixture.admin().await;
+    let databases: Vec<String> = admin.query("SHOW DATABASES").await.unwrap();
+    assert!(!databases.contains(&"test".to_owned()));
+    let accounts: Vec<(String, String)> = admin
+        .query("SELECT User, Host FROM mysql.user WHERE Host <> 'localhost'")
+        .await
+        .unwrap();
+    assert!(accounts.is_empty(), "{accounts:?}");
+    admin.disconnect().await.unwrap();
+    let root = std::fs::read_to_string(layout.credentials_dir().join("root.cnf")).unwrap();
+    let password = root
+        .lines()
+        .nth(2)
+        .unwrap()
+        .strip_prefix("password = ")
+        .unwrap();
+    fixture
+        .login("root", password)
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+}
+
+async fn no_second_install(fixture: Arc<Fixture>) {
+    let before = std::fs::read_to_string(&fixture.settings().layout.base_config).unwrap();
+    let error = fixture
+        .datastore
+        .install(&fixture.request())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("holds data"), "{error}");
+    assert_eq!(
+        std::fs::read_to_string(&fixture.settings().layout.base_config).unwrap(),
+        before
+    );
+    assert_eq!(ds(&fixture).status().await, ServiceStatus::Healthy);
+}
+
+async fn new_base(fixture: Arc<Fixture>) {
+    let path = &fixture.settings().layout.base_config;
+    let before = std::fs::read_to_string(path).unwrap();
+    let template = fixture
+        .template()
+        .replace("server_id = 1790430125", "server-id = 7")
+        .replace(
+            "max_connections = 100",
+            "max_connections = 150\nno_such_option = 1\nno-such-flag",
+        );
+    ds(&fixture).reset_configuration(&template).await.unwrap();
+    let after = std::fs::read_to_string(path).unwrap();
+    let document = Document::parse(&after);
+    assert_eq!(
+        document.get("mysqld", "server_id"),
+        Some(Some("1790430125"))
+    );
+    assert_eq!(document.get("mysqld", "max_connections"), Some(Some("150")));
+    assert_eq!(document.get("mysqld", "no_such_option"), None);
+    assert_eq!(document.get("mysqld", "no_such_flag"), None);
+    assert!(
+        after.contains(": no_such_option = 1\n") && after.contains(": no-such-flag\n"),
+        "{after}"
+    );
+    assert!(
+        fixture
+            .settings()
+            .layout
+            .include_dir
+            .join("50-system-001-common.cnf")
+            .exists()
+    );
+
+    // A value that the server refuses is an error, and nothing is written.
+    let bad = template.replace("max_connections = 150", "sql_mode = NONSENSE");
+    let error = ds(&fixture).reset_configuration(&bad).await.unwrap_err();
+    assert!(error.to_string().contains("NONSENSE"), "{error}");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), after);
+    // Without the include no override would hold.
+    let without: String = template
+        .lines()
+        .filter(|line| !line.starts_with("!includedir"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    ds(&fixture).reset_configuration(&without).await.unwrap();
+    assert!(
+        std::fs::read_to_string(path)
+            .unwrap()
+            .contains("!includedir ")
+    );
+    std::fs::write(path, before).unwrap();
+}
+
+async fn refused_parameters(fixture: Arc<Fixture>) {
+    let site = Site::new(fixture.product);
+    let with = |parameters: serde_json::Value| PrepareRequest {
+        overrides: serde_json::from_value(parameters).unwrap(),
+        ..site.request()
+    };
+    let request = with(json!({"max_connections": 77, "no_such_parameter": "x"}));
+    let error = site.datastore.install(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadRequest);
+    assert!(error.to_string().contains("no_such_parameter"), "{error}");
+    let request = with(json!({"sql_mode": "NONSENSE"}));
+    assert_eq!(
+        kind_of(site.datastore.install(&request).await),
+        ErrorKind::BadRequest
+    );
+    assert!(!site.settings().layout.base_config.exists());
+}
+
+async fn status(fixture: Arc<Fixture>) {
+    assert_eq!(ds(&fixture).status().await, ServiceStatus::Healthy);
+    let mut admin = fixture.admin().await;
+    let version: Option<String> = admin.query_first("SELECT VERSION()").await.unwrap();
+    admin.disconnect().await.unwrap();
+    assert_eq!(ds(&fixture).version().await.unwrap(), version.unwrap());
+
+    // No server: not healthy, and said at once. The installed program still
+    // tells its version.
+    let gone = fixture.with_settings(|settings| settings.layout.socket = "/nonexistent/s".into());
+    let started = Instant::now();
+    assert_ne!(gone.status().await, ServiceStatus::Healthy);
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(
+        gone.version()
+            .await
+            .unwrap()
+            .starts_with(|c: char| c.is_ascii_digit())
+    );
+    assert!(gone.list_databases(&Default::default()).await.is_err());
+
+    // A server that accepts and says nothing: bounded.
+    let socket = fixture.path("run/hung.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let hung = fixture.with_settings(|settings| settings.layout.socket = socket);
+    let started = Instant::now();
+    assert_ne!(hung.status().await, ServiceStatus::Healthy);
+    assert!(
+        started.elapsed() < Duration::from_millis(3500),
+        "{:?}",
+        started.elapsed()
+    );
+    let error = hung.list_databases(&Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+
+    // A password that is not right: the server lives, but is not ours.
+    let wrong = tempfile::tempdir().unwrap();
+    std::fs::create_dir(wrong.path().join("conf.d")).unwrap();
+    std::fs::write(
+        wrong.path().join("conf.d/os_admin.cnf"),
+        "[client]\npassword = wrong\n",
+    )
+    .unwrap();
+    let mount_point = wrong.path().to_owned();
+    let stranger = fixture.with_settings(|settings| settings.layout.mount_point = mount_point);
+    assert_ne!(stranger.status().await, ServiceStatus::Healthy);
+    let error = stranger
+        .list_databases(&Default::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("1045") && !error.contains("wrong"),
+        "{error}"
+    );
+}
+
+/// The servers' own reader of option files as the oracle.
+async fn same_meaning(fixture: Arc<Fixture>) {
+    let binary = fixture.product.binary();
+    let program = binary
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("bin/my_print_defaults");
+    let name = "[a-c][a-c_-]{0,3}";
+    let value = "([a-z0-9 ,./:=#;]{0,6}|\"[a-z0-9# ']{0,6}\"|'[a-z0-9# \"]{0,6}')";
+    let line = prop_oneof![
+        4 => (name, "[ \t]{0,2}=[ \t]{0,2}", value, "([ \t]{0,2}|[ ]#[a-z' ]{0,4})")
+            .prop_map(|(name, equals, value, end)| name + &equals + &value + &end),
+        2 => "[ \t]{0,2}[a-c][a-c_-]{0,3}[ \t]{0,2}(#[a-z]{0,3})?",
+        1 => "[ ]{0,1}[#;][a-z=]{0,5}",
+        1 => "\\[(mysqld|client|other) ?\\]",
+        1 => "[ \t]{0,3}",
+    ];
+    let document = prop::collection::vec(line, 1..30)
+        .prop_map(|lines| format!("[mysqld]\n{}\n", lines.join("\n")));
+    let path = fixture.path("tmp/oracle.cnf");
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..100 {
+        let text = document.new_tree(&mut runner).unwrap().current();
+        std::fs::write(&path, &text).unwrap();
+        let output = tokio::process::Command::new(&program)
+            .arg(format!("--defaults-file={}", path.display()))
+            .arg("mysqld")
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{text}\n{output:?}");
+        let expected = String::from_utf8(output.stdout).unwrap();
+        let parsed = Document::parse(&text);
+        let ours: String = parsed
+            .options()
+            .filter(|entry| entry.group == "mysqld")
+            .map(|entry| match entry.value {
+                Some(value) => format!("--{}={}\n", entry.name, unquoted(value)),
+                None => format!("--{}\n", entry.name),
+            })
+            .collect();
+        assert_eq!(ours, expected, "{text}");
+    }
+}
+
+/// Servers take one pair of quotes off a value.
+fn unquoted(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        if value.len() > 1
+            && let Some(inner) = value
+                .strip_prefix(quote)
+                .and_then(|rest| rest.strip_suffix(quote))
+        {
+            return inner;
+        }
+    }
+    value
+}
+
+/// While the first start runs its statements, nobody without a password gets
+/// in over the network, and nothing of it is left when it was interrupted.
+async fn first_start(product: Product) {
+    let site = Site::new(product);
+    // Leftovers of an initialisation that was cut off are nobody's data.
+    let layout = &site.settings().layout;
+    std::fs::create_dir(layout.data_dir()).unwrap();
+    std::fs::write(layout.data_dir().join("ibdata1"), "half").unwrap();
+    let error = site.datastore.install(&site.request()).await.unwrap_err();
+    assert!(error.to_string().contains("holds data"), "{error}");
+    assert_eq!(
+        std::fs::read(layout.data_dir().join("ibdata1")).unwrap(),
+        b"half"
+    );
+    std::fs::write(layout.mount_point.join(".initialising"), "").unwrap();
+    let request = PrepareRequest {
+        overrides: serde_json::from_value(json!({"max_connections": 77, "local_infile": true}))
+            .unwrap(),
+        ..site.request()
+    };
+    site.datastore.install(&request).await.unwrap();
+    let user = std::fs::read_to_string(layout.include_dir.join("20-user-001-common.cnf")).unwrap();
+    assert_eq!(user, "[mysqld]\nlocal_infile = 1\nmax_connections = 77\n");
+
+    let armed = site.datastore.arm_first_start().unwrap();
+    let statements = std::fs::read_to_string(layout.init_file()).unwrap();
+    let file = std::fs::metadata(layout.init_file()).unwrap();
+    assert_eq!(
+        (file.uid(), file.mode() & 0o777),
+        (site.settings().account.uid, 0o600)
+    );
+    // A wide door for whoever might slip in.
+    std::fs::write(layout.init_file(), format!("DO SLEEP(2);\n{statements}")).unwrap();
+    let mut process = site.spawn();
+    let secured = async {
+        site.wait_healthy(&mut process).await;
+    };
+    let intruder = async {
+        loop {
+            for attempt in [
+                site.login_tcp("root", "").await,
+                site.login("root", "").await,
+            ] {
+                assert!(attempt.is_err(), "root got in without a password");
+            }
+        }
+    };
+    let early_x = async {
+        if product == Product::Mysql {
+            knock_at_x(&site).await;
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        () = secured => {}
+        () = intruder => {}
+        () = early_x => {}
+    }
+    drop(armed);
+    site.datastore.check_secured().await.unwrap();
+    let mut admin = site.admin().await;
+    let settings: Option<(u32, u32)> = admin
+        .query_first("SELECT @@max_connections, @@local_infile")
+        .await
+        .unwrap();
+    assert_eq!(settings, Some((77, 1)));
+    admin.disconnect().await.unwrap();
+    assert!(!layout.init_file().exists());
+    assert!(!layout.mount_point.join(".initialising").exists());
+    process.stop().await;
+}
+
+/// The X protocol has a listener of its own: it must not talk before the
+/// accounts are safe either.
+async fn knock_at_x(site: &Site) {
+    const CAPABILITIES_GET: [u8; 5] = [1, 0, 0, 0, 1];
+    loop {
+        let address = ("127.0.0.1", site.x_port);
+        let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        stream.write_all(&CAPABILITIES_GET).await.unwrap();
+        let mut answer = [0; 1];
+        if stream.read(&mut answer).await.is_ok_and(|read| read > 0) {
+            // It talks: then it must know the administrator's password by now.
+            assert!(site.login("root", "").await.is_err());
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_start_of_mariadb() {
+    first_start(Product::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_start_of_mysql() {
+    first_start(Product::Mysql).await;
+}

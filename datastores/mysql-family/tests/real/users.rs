@@ -1,0 +1,667 @@
+//! Users.
+
+use std::sync::Arc;
+
+use datastore::{Database, ErrorKind, PageRequest, PasswordChange, Secret, User, UserAttributes};
+use mysql_async::prelude::Queryable;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::harness::{Cases, Fixture, Product};
+use crate::{ds, kind_of};
+
+pub(crate) fn cases(cases: &mut Cases) {
+    cases.add("hostile user names and passwords log in", hostile_users);
+    cases.add(
+        "any user name and password survives the round trip",
+        any_user,
+    );
+    cases.add("lengths are the server's business", lengths);
+    cases.add("refused users", refused);
+    cases.add("a failed request leaves no user behind", all_or_none);
+    cases.add("hosts", hosts);
+    cases.add("pages of users, whatever else there is", pages);
+    cases.add("changing users", changes);
+    cases.add(
+        "a refused password takes the new name back",
+        refused_password,
+    );
+    cases.add("changing passwords", passwords);
+    cases.add("passwords stay out of the server's logs", logs);
+}
+
+pub(crate) fn user(name: &str, host: Option<&str>, password: &str, databases: &[&str]) -> User {
+    User {
+        name: name.into(),
+        host: host.map(Into::into),
+        password: Some(Secret::new(password)),
+        databases: databases
+            .iter()
+            .map(|&name| Database::named(name))
+            .collect(),
+        is_root: false,
+    }
+}
+
+pub(crate) async fn create(fixture: &Fixture, user: User) {
+    ds(fixture).create_users(&[user]).await.unwrap();
+}
+
+pub(crate) async fn delete(fixture: &Fixture, name: &str, host: Option<&str>) {
+    ds(fixture)
+        .delete_user(&user(name, host, "", &[]))
+        .await
+        .unwrap();
+}
+
+async fn hostile_users(fixture: Arc<Fixture>) {
+    let names = [
+        "u",
+        "u'x",
+        "u\"x",
+        "u`x",
+        "u\\",
+        "u%",
+        "u_",
+        "u x",
+        "u@x",
+        "u;x",
+        "u--",
+        ":word",
+        "u:word",
+        "日本語",
+        "ÄÖÜ",
+        "' OR '1'='1",
+        "Root",
+        "'@'%'; DROP USER root",
+        "?",
+        "'",
+    ];
+    let passwords = [
+        "p@:ss",
+        ":word",
+        "'",
+        "''",
+        "\\",
+        "\\'",
+        "\"",
+        "`",
+        "%s",
+        " ",
+        " pw ",
+        "日本\u{1F600}",
+        "\n",
+        "0644",
+        "1e5",
+        "?",
+        "a'; DROP USER os_admin@localhost; -- ",
+        "{}",
+        "\t\u{1}",
+        "'",
+    ];
+    for (name, password) in names.into_iter().zip(passwords) {
+        create(&fixture, user(name, None, password, &[])).await;
+        let found = ds(&fixture).get_user(name, None).await.unwrap().unwrap();
+        assert_eq!(
+            (found.name.as_str(), found.host.as_deref()),
+            (name, Some("%"))
+        );
+        assert_eq!(found.password, None);
+        let session = fixture.login(name, password).await;
+        session
+            .unwrap_or_else(|error| panic!("{name:?} {password:?}: {error}"))
+            .disconnect()
+            .await
+            .unwrap();
+        assert!(
+            fixture.login(name, "something else").await.is_err(),
+            "{name:?}"
+        );
+        delete(&fixture, name, None).await;
+        assert_eq!(ds(&fixture).get_user(name, None).await.unwrap(), None);
+        assert!(fixture.login(name, password).await.is_err(), "{name:?}");
+    }
+}
+
+async fn any_user(fixture: Arc<Fixture>) {
+    let names =
+        "[a-zA-Z0-9_%'`\"\\\\.;:@$/é日?-][a-zA-Z0-9 _%'`\"\\\\.;:@$/é日?-]{0,14}[a-z\"\\\\`%]";
+    let pairs = (names, "[^\0]{1,20}");
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..60 {
+        let (name, password) = pairs.new_tree(&mut runner).unwrap().current();
+        create(&fixture, user(&name, None, &password, &[])).await;
+        let session = fixture.login(&name, &password).await;
+        session
+            .unwrap_or_else(|error| panic!("{name:?} {password:?}: {error}"))
+            .disconnect()
+            .await
+            .unwrap();
+        let request = PageRequest {
+            limit: Some(1),
+            marker: Some(format!("{name}@%")),
+            include_marker: true,
+        };
+        let page = ds(&fixture).list_users(&request).await.unwrap();
+        assert_eq!(page.items[0].name, name);
+        delete(&fixture, &name, None).await;
+    }
+}
+
+async fn lengths(fixture: Arc<Fixture>) {
+    let longest = match fixture.product {
+        Product::Mysql => 32,
+        Product::Mariadb => 80,
+    };
+    // Characters, not bytes.
+    for name in ["u".repeat(longest), "日".repeat(longest)] {
+        create(&fixture, user(&name, None, "Long-enough-1", &[])).await;
+        fixture
+            .login(&name, "Long-enough-1")
+            .await
+            .unwrap()
+            .disconnect()
+            .await
+            .unwrap();
+        let page = ds(&fixture)
+            .list_users(&PageRequest::default())
+            .await
+            .unwrap();
+        assert!(page.items.iter().any(|user| user.name == name));
+        delete(&fixture, &name, None).await;
+    }
+    let too_long = user(&"u".repeat(200), None, "p", &[]);
+    assert_eq!(
+        kind_of(ds(&fixture).create_users(&[too_long]).await),
+        ErrorKind::BadRequest
+    );
+}
+
+async fn refused(fixture: Arc<Fixture>) {
+    for name in [
+        "",
+        "os_admin",
+        "root",
+        " lead",
+        "trail ",
+        "u\u{1F600}",
+        "u\0",
+    ] {
+        let request = [user("rf_first", None, "p", &[]), user(name, None, "p", &[])];
+        let result = ds(&fixture).create_users(&request).await;
+        assert_eq!(kind_of(result), ErrorKind::BadRequest, "{name:?}");
+        let result = ds(&fixture).get_user(name, None).await;
+        assert_eq!(kind_of(result), ErrorKind::BadRequest, "{name:?}");
+        let result = ds(&fixture).delete_user(&user(name, None, "", &[])).await;
+        assert_eq!(kind_of(result), ErrorKind::BadRequest, "{name:?}");
+    }
+    for bad in [
+        user("rf", None, "", &[]),
+        user("rf", None, "a\0b", &[]),
+        User {
+            password: None,
+            ..user("rf", None, "", &[])
+        },
+        user("rf", Some("db.example.com"), "p", &[]),
+        user("rf", Some("%'; --"), "p", &[]),
+        user("rf", None, "p", &["fine", "mysql"]),
+        // Servers take such quotes off at login: nobody could log in.
+        user("'rf'", None, "p", &[]),
+        user("''", None, "p", &[]),
+    ] {
+        let request = [user("rf_first", None, "p", &[]), bad];
+        assert_eq!(
+            kind_of(ds(&fixture).create_users(&request).await),
+            ErrorKind::BadRequest
+        );
+    }
+    assert_eq!(ds(&fixture).get_user("rf_first", None).await.unwrap(), None);
+    let missing = ds(&fixture)
+        .delete_user(&user("rf_missing", None, "", &[]))
+        .await;
+    assert_eq!(kind_of(missing), ErrorKind::NotFound);
+}
+
+async fn all_or_none(fixture: Arc<Fixture>) {
+    create(&fixture, user("an_old", None, "old", &[])).await;
+    let request = [
+        user("an_new", None, "p", &["an_db"]),
+        user("an_old", None, "p", &[]),
+    ];
+    assert_eq!(
+        kind_of(ds(&fixture).create_users(&request).await),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(ds(&fixture).get_user("an_new", None).await.unwrap(), None);
+    // Whoever was there before stays as it was.
+    fixture
+        .login("an_old", "old")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    delete(&fixture, "an_old", None).await;
+}
+
+async fn hosts(fixture: Arc<Fixture>) {
+    for (host, is_local) in [
+        ("127.0.0.1", true),
+        ("127.0.0.%", true),
+        ("127.%", true),
+        ("127.0.0.0/255.0.0.0", true),
+        ("192.0.2.1", false),
+        ("192.0.2.%", false),
+    ] {
+        create(&fixture, user("ho", Some(host), "Long-enough-1", &[])).await;
+        let result = fixture.login_tcp("ho", "Long-enough-1").await;
+        assert_eq!(result.is_ok(), is_local, "{host}");
+        let found = ds(&fixture)
+            .get_user("ho", Some(host))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.host.as_deref(), Some(host));
+        assert_eq!(ds(&fixture).get_user("ho", None).await.unwrap(), None);
+        delete(&fixture, "ho", Some(host)).await;
+    }
+    let lenient = fixture.with_settings(|settings| settings.hostname_require_valid_ip = false);
+    let named = user("ho", Some("DB.Example.COM"), "p", &[]);
+    lenient
+        .create_users(std::slice::from_ref(&named))
+        .await
+        .unwrap();
+    // Servers fold hosts; so does every way to reach the account again.
+    for host in ["db.example.com", "DB.EXAMPLE.com"] {
+        let found = ds(&fixture)
+            .get_user("ho", Some(host))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(found.host.as_deref(), Some("db.example.com"));
+    }
+    ds(&fixture).delete_user(&named).await.unwrap();
+}
+
+async fn pages(fixture: Arc<Fixture>) {
+    let ids = [
+        ("pu", "%"),
+        ("pu", "10.0.0.1"),
+        ("pu_a", "%"),
+        ("pu-a", "%"),
+        ("PU", "%"),
+        ("pu日", "%"),
+        ("pu'", "%"),
+        ("puB", "%"),
+        ("pub", "%"),
+        ("pu b", "192.0.2.%"),
+    ];
+    for (name, host) in ids {
+        create(&fixture, user(name, Some(host), "p", &["pu_one", "pu_two"])).await;
+    }
+    // What no validation would let through, and what is not shown.
+    fixture
+        .sql(&[
+            "CREATE USER ''@'10.9.8.7'",
+            "CREATE USER 'pu odd/name,;'@'db.example.com'",
+            "CREATE USER 'pu_local'@'localhost' IDENTIFIED BY 'Long-enough-1'",
+            "CREATE ROLE pu_role",
+        ])
+        .await;
+    let mut markers: Vec<String> = ids
+        .iter()
+        .map(|(name, host)| format!("{name}@{host}"))
+        .chain(["@10.9.8.7".into(), "pu odd/name,;@db.example.com".into()])
+        .collect();
+    if fixture.product == Product::Mysql {
+        // Roles of MySQL are accounts like any other.
+        markers.push("pu_role@%".into());
+    }
+    markers.sort();
+    let marker_of = |user: &User| format!("{}@{}", user.name, user.host.as_deref().unwrap());
+    for limit in [None, Some(1), Some(4), Some(100)] {
+        let mut walked = Vec::new();
+        let mut request = PageRequest {
+            limit,
+            ..PageRequest::default()
+        };
+        loop {
+            let page = ds(&fixture).list_users(&request).await.unwrap();
+            for item in &page.items {
+                let granted: Vec<&str> = item
+                    .databases
+                    .iter()
+                    .map(|database| database.name.as_str())
+                    .collect();
+                let expected: &[&str] =
+                    match ids.contains(&(&item.name, item.host.as_deref().unwrap())) {
+                        true => &["pu_one", "pu_two"],
+                        false => &[],
+                    };
+                assert_eq!(granted, expected, "{}", marker_of(item));
+                assert_eq!(item.password, None);
+            }
+            walked.extend(page.items.iter().map(marker_of));
+            request.marker = page.next_marker;
+            if request.marker.is_none() {
+                break;
+            }
+        }
+        assert_eq!(walked, markers, "limit {limit:?}");
+    }
+    // A marker is data, never SQL.
+    for marker in ["' OR '1'='1", "\\", "zzz' UNION SELECT 'x','y' -- "] {
+        let request = PageRequest {
+            marker: Some(marker.into()),
+            ..PageRequest::default()
+        };
+        let page = ds(&fixture).list_users(&request).await.unwrap();
+        let expected = markers
+            .iter()
+            .filter(|known| known.as_bytes() > marker.as_bytes())
+            .count();
+        assert_eq!(page.items.len(), expected);
+    }
+    assert_eq!(
+        ds(&fixture)
+            .get_user("pu_local", Some("localhost"))
+            .await
+            .unwrap(),
+        None
+    );
+    for (name, host) in ids {
+        delete(&fixture, name, Some(host)).await;
+    }
+    fixture
+        .sql(&[
+            "DROP USER ''@'10.9.8.7'",
+            "DROP USER 'pu odd/name,;'@'db.example.com'",
+            "DROP USER 'pu_local'@'localhost'",
+            "DROP ROLE pu_role",
+        ])
+        .await;
+}
+
+fn attributes(name: Option<&str>, host: Option<&str>, password: Option<&str>) -> UserAttributes {
+    UserAttributes {
+        name: name.map(Into::into),
+        host: host.map(Into::into),
+        password: password.map(Secret::new),
+    }
+}
+
+async fn changes(fixture: Arc<Fixture>) {
+    create(&fixture, user("ch", None, "one", &["ch_db"])).await;
+    create(&fixture, user("ch_taken", None, "taken", &[])).await;
+    let update = async |name: &str, host: Option<&str>, attributes: UserAttributes| {
+        ds(&fixture)
+            .update_attributes(name, host, &attributes)
+            .await
+    };
+    // Only the password; a quote must not end it.
+    update("ch", None, attributes(None, None, Some("t'w\\o")))
+        .await
+        .unwrap();
+    fixture
+        .login("ch", "t'w\\o")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    // Name, host and password at once; grants move along.
+    let all = attributes(Some("ch'2"), Some("127.0.0.%"), Some("three"));
+    update("ch", Some("%"), all).await.unwrap();
+    assert_eq!(ds(&fixture).get_user("ch", None).await.unwrap(), None);
+    let moved = ds(&fixture)
+        .get_user("ch'2", Some("127.0.0.%"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(moved.databases, [Database::named("ch_db")]);
+    fixture
+        .login_tcp("ch'2", "three")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    // Only the host.
+    update("ch'2", Some("127.0.0.%"), attributes(None, Some("%"), None))
+        .await
+        .unwrap();
+    fixture
+        .login("ch'2", "three")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    // Nothing at all.
+    update("ch'2", None, attributes(None, None, None))
+        .await
+        .unwrap();
+
+    for (name, change, kind) in [
+        (
+            "ch_missing",
+            attributes(None, None, Some("p")),
+            ErrorKind::NotFound,
+        ),
+        (
+            "ch_missing",
+            attributes(Some("x"), None, None),
+            ErrorKind::NotFound,
+        ),
+        (
+            "ch'2",
+            attributes(Some("ch_taken"), None, Some("p")),
+            ErrorKind::AlreadyExists,
+        ),
+        (
+            "ch'2",
+            attributes(Some("root"), None, Some("p")),
+            ErrorKind::BadRequest,
+        ),
+        (
+            "ch'2",
+            attributes(None, Some("no'host"), Some("p")),
+            ErrorKind::BadRequest,
+        ),
+        (
+            "ch'2",
+            attributes(Some("ch3"), None, Some("")),
+            ErrorKind::BadRequest,
+        ),
+        (
+            "os_admin",
+            attributes(None, None, Some("p")),
+            ErrorKind::BadRequest,
+        ),
+    ] {
+        assert_eq!(
+            kind_of(update(name, None, change.clone()).await),
+            kind,
+            "{name} {change:?}"
+        );
+    }
+    // None of these has changed anything.
+    fixture
+        .login("ch'2", "three")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    fixture
+        .login("ch_taken", "taken")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    delete(&fixture, "ch'2", None).await;
+    delete(&fixture, "ch_taken", None).await;
+}
+
+async fn refused_password(fixture: Arc<Fixture>) {
+    create(&fixture, user("rp", None, "Long-enough-1", &["rp_db"])).await;
+    let (install, remove) = match fixture.product {
+        Product::Mysql => (
+            "INSTALL COMPONENT 'file://component_validate_password'",
+            "UNINSTALL COMPONENT 'file://component_validate_password'",
+        ),
+        Product::Mariadb => (
+            "INSTALL SONAME 'simple_password_check'",
+            "UNINSTALL SONAME 'simple_password_check'",
+        ),
+    };
+    fixture.sql(&[install]).await;
+    let change = attributes(Some("rp_new"), None, Some("x"));
+    let renamed = ds(&fixture).update_attributes("rp", None, &change).await;
+    let created = ds(&fixture)
+        .create_users(&[user("rp2", None, "x", &[])])
+        .await;
+    fixture.sql(&[remove]).await;
+    let error = renamed.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadRequest, "{error}");
+    let words = ["rp_new", "assword"];
+    assert!(
+        words.iter().all(|word| error.to_string().contains(word)),
+        "{error}"
+    );
+    assert_eq!(kind_of(created), ErrorKind::BadRequest);
+    assert_eq!(ds(&fixture).get_user("rp_new", None).await.unwrap(), None);
+    let found = ds(&fixture).get_user("rp", None).await.unwrap().unwrap();
+    assert_eq!(found.databases, [Database::named("rp_db")]);
+    fixture
+        .login("rp", "Long-enough-1")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    delete(&fixture, "rp", None).await;
+}
+
+async fn passwords(fixture: Arc<Fixture>) {
+    create(&fixture, user("pw1", None, "old", &[])).await;
+    create(&fixture, user("pw2", Some("127.0.0.1"), "old", &[])).await;
+    let change = |name: &str, host: Option<&str>, password: &str| PasswordChange {
+        name: name.into(),
+        host: host.map(Into::into),
+        password: Secret::new(password),
+    };
+    let both = [
+        change("pw1", None, "n'e:w\\"),
+        change("pw2", Some("127.0.0.1"), "日\u{1F600}"),
+    ];
+    ds(&fixture).change_passwords(&both).await.unwrap();
+    fixture
+        .login("pw1", "n'e:w\\")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    fixture
+        .login_tcp("pw2", "日\u{1F600}")
+        .await
+        .unwrap()
+        .disconnect()
+        .await
+        .unwrap();
+    // One of them is missing or reserved: none is changed.
+    for (name, kind) in [
+        ("pw_missing", ErrorKind::NotFound),
+        ("root", ErrorKind::BadRequest),
+    ] {
+        let request = [change("pw1", None, "other"), change(name, None, "other")];
+        assert_eq!(kind_of(ds(&fixture).change_passwords(&request).await), kind);
+        fixture
+            .login("pw1", "n'e:w\\")
+            .await
+            .unwrap()
+            .disconnect()
+            .await
+            .unwrap();
+    }
+    delete(&fixture, "pw1", None).await;
+    delete(&fixture, "pw2", Some("127.0.0.1")).await;
+}
+
+async fn logs(fixture: Arc<Fixture>) {
+    const CANARY: &str = "canary4711";
+    fixture
+        .sql(&[
+            "SET GLOBAL general_log = 1",
+            "SET GLOBAL slow_query_log = 1",
+            "SET GLOBAL long_query_time = 0",
+        ])
+        .await;
+    create(&fixture, user("lg", None, CANARY, &[])).await;
+    let change = attributes(None, None, Some("canary4711b"));
+    ds(&fixture)
+        .update_attributes("lg", None, &change)
+        .await
+        .unwrap();
+    delete(&fixture, "lg", None).await;
+    let mut admin = fixture.admin().await;
+    let files: Vec<String> = admin
+        .query("SELECT @@general_log_file UNION SELECT @@slow_query_log_file")
+        .await
+        .unwrap();
+    admin.disconnect().await.unwrap();
+    fixture
+        .sql(&[
+            "SET GLOBAL long_query_time = 10",
+            "SET GLOBAL slow_query_log = 0",
+            "SET GLOBAL general_log = 0",
+        ])
+        .await;
+    assert_eq!(files.len(), 2);
+    for file in files {
+        let path = fixture.settings().layout.data_dir().join(file);
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        assert!(
+            text.contains("SET GLOBAL"),
+            "{} is no log of this test",
+            path.display()
+        );
+        assert!(
+            !text.contains(CANARY),
+            "{} holds a password",
+            path.display()
+        );
+    }
+    // What replicas get, and what is left of it on the volume.
+    let mut binary_logs = 0;
+    for entry in std::fs::read_dir(fixture.settings().layout.data_dir()).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("binlog.0")
+        {
+            let bytes = std::fs::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(
+                !text.contains(CANARY),
+                "{} holds a password",
+                path.display()
+            );
+            // It names who did something; that it was made stays here.
+            for local in ["USER IF NOT EXISTS 'os_admin'", "'root'@'localhost'"] {
+                assert!(!text.contains(local), "{} has {local}", path.display());
+            }
+            binary_logs += usize::from(text.contains("DROP USER 'lg'@'%'"));
+        }
+    }
+    assert_eq!(binary_logs, 1, "what the tenant does is replicated");
+    // What the server says to the journal.
+    let journal = std::fs::read_to_string(fixture.path("server.log")).unwrap();
+    assert!(!journal.contains(CANARY));
+}
