@@ -29,5 +29,6 @@ pub use files::{
 pub use nss::pin_name_services;
 pub use service::{ActiveState, ServiceError, Unit, UnitState};
 pub use volume::{
-    FilesystemStats, FsType, MountState, UnknownFsType, VolumeError, VolumeSpec, filesystem_stats,
+    FilesystemStats, FsType, MountState, UnknownFsType, VolumeError, VolumeFiles, VolumeSpec,
+    filesystem_stats,
 };

@@ -63,10 +63,14 @@ impl ServiceError {
 /// The unit's own result and words say more than systemctl, which only points
 /// at them; but it alone knows of masked units and failed dependencies.
 fn reason(result: &str, detail: &str, journal: &str) -> String {
-    if matches!(result, "" | "success") {
-        return detail.to_owned();
+    if !matches!(result, "" | "success") {
+        return format!("{result}{}", quote(journal));
     }
-    format!("{result}{}", quote(journal))
+    if detail.is_empty() {
+        format!("refused{}", quote(journal))
+    } else {
+        detail.to_owned()
+    }
 }
 
 fn quote(journal: &str) -> String {

@@ -20,6 +20,8 @@ const SHORT: Duration = Duration::from_secs(20);
 const RELOAD: Duration = Duration::from_secs(60);
 /// systemctl(1), "Exit status": the unit is not loaded.
 const NOT_LOADED: i32 = 5;
+/// For the journal to take in what it was sent.
+const SYNC: Duration = Duration::from_secs(5);
 /// How often the state is asked for while there is no process to wait for.
 const POLL: Duration = Duration::from_millis(100);
 /// How many journal lines go into an error, and how many bytes at most.
@@ -126,6 +128,9 @@ impl Unit {
     /// prefixes. For error texts: when the journal cannot be read, it says so
     /// instead of failing.
     pub async fn journal_tail(&self, lines: u32) -> String {
+        // What the unit said last may still be on its way into the journal.
+        let sync = Command::new("journalctl").arg("--sync");
+        let _best_effort = sync.timeout(SYNC).output().await;
         let command = Command::new("journalctl")
             .arg(format!("--unit={}", self.name))
             .arg(format!("--lines={lines}"))
@@ -148,7 +153,7 @@ impl Unit {
     async fn systemctl(&self, verb: &[&str], timeout: Duration) -> Result<Output, CommandError> {
         Command::new("systemctl")
             .args(verb)
-            .args(["--no-ask-password", "--no-pager", "--quiet", "--"])
+            .args(["--no-ask-password", "--no-pager", "--"])
             .arg(&self.name)
             // An init script of the same name in /etc/init.d is not ours to switch.
             .env("SYSTEMCTL_SKIP_SYSV", "1")

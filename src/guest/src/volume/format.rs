@@ -1,19 +1,45 @@
 //! Making a file system on a blank device.
 
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::{
+    io::{self, Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
 
 use tracing::{info, warn};
 
 use super::{
-    FsType, VolumeError, VolumeSpec, device,
+    FsType, VolumeError, VolumeSpec, device, mountinfo,
     probe::{self, Content, Filesystem},
 };
-use crate::Command;
+use crate::{Attributes, Command, ensure_directory, read_optional, remove_if_exists, write_atomic};
 
 /// Formats the device, which the caller has found blank, and looks at the
 /// result with fresh eyes. When mkfs fails, the device is made blank again, so
-/// that the next attempt does not mistake its remains for somebody's data.
-pub(super) async fn format(spec: &VolumeSpec) -> Result<Filesystem, VolumeError> {
+/// that the next attempt does not mistake its remains for somebody's data; for
+/// the case that this very process is ended meanwhile, `marker` says so.
+pub(super) async fn format(spec: &VolumeSpec, marker: &Path) -> Result<Filesystem, VolumeError> {
+    mark(spec, marker)?;
+    if let Err(error) = make_filesystem(spec).await {
+        match make_blank(spec) {
+            Ok(()) => drop(remove_if_exists(marker)?),
+            // The marker stays: it is tried again before the next mkfs.
+            Err(error) => {
+                warn!(%error, device = %spec.device.display(), "The remains of mkfs could not be erased.");
+            }
+        }
+        return Err(error);
+    }
+    let Content::Filesystem(filesystem) = probe::probe(spec).await? else {
+        return Err(VolumeError::NotFormatted {
+            device: spec.device.clone(),
+        });
+    };
+    // Before the first mount: a marked device never holds data.
+    remove_if_exists(marker)?;
+    Ok(filesystem)
+}
+
+async fn make_filesystem(spec: &VolumeSpec) -> Result<(), VolumeError> {
     let options = options(spec.fstype, &spec.format_options);
     if options.len() != spec.format_options.len() {
         info!(
@@ -26,18 +52,55 @@ pub(super) async fn format(spec: &VolumeSpec) -> Result<Filesystem, VolumeError>
         .args(&options)
         .arg("--")
         .arg(&spec.device);
-    if let Err(error) = mkfs.timeout(spec.format_timeout).run().await {
-        if let Err(error) = make_blank(spec) {
-            warn!(%error, device = %spec.device.display(), "The remains of mkfs could not be erased.");
-        }
-        return Err(error.into());
+    mkfs.timeout(spec.format_timeout).run().await?;
+    Ok(())
+}
+
+/// Makes a device blank again whose formatting was cut short by the end of the
+/// agent or of the guest. What is on it came from mkfs, as the marker is
+/// written when the device is blank and removed before it is ever mounted.
+pub(super) fn undo_interrupted(spec: &VolumeSpec, marker: &Path) -> Result<(), VolumeError> {
+    if read_optional(marker)?.as_deref() != Some(identity(spec)?.as_str()) {
+        return Ok(());
     }
-    match probe::probe(spec).await? {
-        Content::Filesystem(filesystem) => Ok(filesystem),
-        Content::Blank => Err(VolumeError::NotFormatted {
-            device: spec.device.clone(),
-        }),
+    warn!(device = %spec.device.display(), "Formatting was interrupted, starting again.");
+    make_blank(spec).map_err(spec.io_error("erase"))?;
+    remove_if_exists(marker)?;
+    Ok(())
+}
+
+fn mark(spec: &VolumeSpec, marker: &Path) -> Result<(), VolumeError> {
+    if let Some(directory) = marker.parent().filter(|directory| !directory.is_dir()) {
+        ensure_directory(
+            directory,
+            &Attributes {
+                mode: 0o700,
+                owner: None,
+            },
+        )?;
     }
+    let attributes = Attributes {
+        mode: 0o600,
+        owner: None,
+    };
+    write_atomic(marker, identity(spec)?.as_bytes(), &attributes)?;
+    Ok(())
+}
+
+/// Tells this volume from another one under the same name: its size, and the
+/// serial number that virtio disks get from the volume's id.
+fn identity(spec: &VolumeSpec) -> Result<String, VolumeError> {
+    let size = device::size(&spec.device)?.unwrap_or_default();
+    let serial = mountinfo::number(&spec.device)
+        .and_then(|(major, minor)| {
+            std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/serial")).ok()
+        })
+        .unwrap_or_default();
+    Ok(format!(
+        "{} {size} {}\n",
+        spec.device.display(),
+        serial.trim()
+    ))
 }
 
 /// Options as configured, without the reserved-blocks percentage (`-m 5`, part

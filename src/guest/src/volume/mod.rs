@@ -33,7 +33,6 @@ use crate::{Attributes, Command, FileError, ensure_directory};
 use mountinfo::Occupant;
 use probe::{Content, Filesystem};
 
-/// Where the volume's line is kept, so that it is mounted at boot.
 const FSTAB: &str = "/etc/fstab";
 /// A mount point can be covered more than once, by systemd and by us.
 const MOUNT_LAYERS: u32 = 8;
@@ -56,8 +55,7 @@ pub struct VolumeSpec {
     pub format_timeout: Duration,
     /// Limit for every other short command.
     pub command_timeout: Duration,
-    /// How often the device is looked for, [`device::WAIT_PER_TRY`] apart,
-    /// unless it shows up earlier.
+    /// For how many spans of 10 s the device is waited for, at least one.
     pub num_tries: u32,
 }
 
@@ -121,26 +119,49 @@ pub enum MountState {
     Formatted,
 }
 
+/// Files of the system that belong to a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFiles {
+    /// fstab(5), where the volume's line is kept, so that it is mounted at boot.
+    pub fstab: PathBuf,
+    /// Exists while the volume is being formatted; on the root disk, in the
+    /// agent's own directory.
+    pub formatting: PathBuf,
+}
+
+impl Default for VolumeFiles {
+    /// `/etc/fstab`, and a file in the agent's `StateDirectory=`.
+    fn default() -> Self {
+        Self {
+            fstab: FSTAB.into(),
+            formatting: "/var/lib/trove-guestagent/formatting".into(),
+        }
+    }
+}
+
 impl VolumeSpec {
     /// Waits for the device, formats it if (and only if) it is blank, checks
     /// the file system, mounts it, and makes `/etc/fstab` mount it at boot.
     /// Idempotent, also after a crash at any point.
     pub async fn ensure_mounted(&self) -> Result<MountState, VolumeError> {
-        self.ensure_mounted_with(Path::new(FSTAB)).await
+        self.ensure_mounted_with(&VolumeFiles::default()).await
     }
 
-    /// As [`ensure_mounted`](Self::ensure_mounted), with another file in the
-    /// place of `/etc/fstab`.
-    pub async fn ensure_mounted_with(&self, fstab: &Path) -> Result<MountState, VolumeError> {
-        let state = self.bring_up(true).await?;
-        self.record(fstab).await?;
+    /// As [`ensure_mounted`](Self::ensure_mounted), with other files in the
+    /// place of the system's.
+    pub async fn ensure_mounted_with(
+        &self,
+        files: &VolumeFiles,
+    ) -> Result<MountState, VolumeError> {
+        let state = self.bring_up(Some(&files.formatting)).await?;
+        self.record(&files.fstab).await?;
         Ok(state)
     }
 
     /// Mounts the volume, which must have its file system already; `/etc/fstab`
     /// is left alone. Already mounted is success.
     pub async fn mount(&self) -> Result<(), VolumeError> {
-        self.bring_up(false).await.map(drop)
+        self.bring_up(None).await.map(drop)
     }
 
     /// Unmounts the volume; not mounted is success. When it is in use, the
@@ -192,7 +213,8 @@ impl VolumeSpec {
         }
     }
 
-    async fn bring_up(&self, may_format: bool) -> Result<MountState, VolumeError> {
+    /// Formats a blank device only with a `marker` to leave meanwhile.
+    async fn bring_up(&self, marker: Option<&Path>) -> Result<MountState, VolumeError> {
         if self.is_mounted()? {
             return Ok(MountState::AlreadyMounted);
         }
@@ -200,13 +222,18 @@ impl VolumeSpec {
         if !device::wait_free(self).await? {
             return Ok(MountState::AlreadyMounted);
         }
-        let (filesystem, state) = match probe::probe(self).await? {
-            Content::Filesystem(found) => {
+        if let Some(marker) = marker {
+            format::undo_interrupted(self, marker)?;
+        }
+        let (filesystem, state) = match (probe::probe(self).await?, marker) {
+            (Content::Filesystem(found), _) => {
                 check::check(self, &found, false).await?;
                 (found, MountState::Mounted)
             }
-            Content::Blank if may_format => (format::format(self).await?, MountState::Formatted),
-            Content::Blank => {
+            (Content::Blank, Some(marker)) => {
+                (format::format(self, marker).await?, MountState::Formatted)
+            }
+            (Content::Blank, None) => {
                 return Err(VolumeError::NotFormatted {
                     device: self.device.clone(),
                 });

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use guest::{FsType, VolumeSpec};
+use guest::{FsType, VolumeFiles, VolumeSpec};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -21,6 +21,7 @@ pub(crate) const SIZE: u64 = 320 << 20;
 pub(crate) struct Bench {
     directory: TempDir,
     pub(crate) spec: VolumeSpec,
+    pub(crate) files: VolumeFiles,
 }
 
 impl Bench {
@@ -43,7 +44,15 @@ impl Bench {
             command_timeout: Duration::from_secs(60),
             num_tries: 1,
         };
-        Self { directory, spec }
+        let files = VolumeFiles {
+            fstab: directory.path().join("fstab"),
+            formatting: directory.path().join("state/formatting"),
+        };
+        Self {
+            directory,
+            spec,
+            files,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -52,10 +61,6 @@ impl Bench {
 
     pub(crate) fn device(&self) -> &str {
         self.spec.device.to_str().unwrap()
-    }
-
-    pub(crate) fn fstab(&self) -> PathBuf {
-        self.path("fstab")
     }
 
     pub(crate) fn data(&self) -> PathBuf {

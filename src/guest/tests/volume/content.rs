@@ -1,6 +1,6 @@
 //! What is on a device decides what may be done to it.
 
-use std::fs;
+use std::{fs, os::unix::fs::OpenOptionsExt as _};
 
 use guest::{CommandError, FsType, MountState, VolumeError};
 
@@ -11,7 +11,7 @@ async fn refused(bench: &Bench) -> VolumeError {
     let before = bench.fingerprint();
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err();
     assert_eq!(
@@ -20,7 +20,7 @@ async fn refused(bench: &Bench) -> VolumeError {
         "the device was written to: {error}"
     );
     assert!(!bench.spec.is_mounted().unwrap());
-    assert!(!bench.fstab().exists());
+    assert!(!bench.files.fstab.exists());
     error
 }
 
@@ -87,11 +87,7 @@ async fn data_without_a_signature_is_not_blank() {
         );
         // What the message advises does help.
         run("blkdiscard", &["--zeroout", bench.device()]);
-        let state = bench
-            .spec
-            .ensure_mounted_with(&bench.fstab())
-            .await
-            .unwrap();
+        let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
         assert_eq!(state, MountState::Formatted);
     }
 }
@@ -120,7 +116,7 @@ async fn an_unreadable_device_is_never_blank() {
     image.set_len(0).unwrap();
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err();
     assert!(matches!(error, VolumeError::File(_)), "{error:?}");
@@ -138,7 +134,7 @@ async fn a_damaged_file_system_is_left_to_a_human() {
     );
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err();
     assert!(matches!(error, VolumeError::Damaged { .. }), "{error}");
@@ -154,7 +150,7 @@ async fn a_failed_mkfs_does_not_block_the_next_one() {
     let good = std::mem::replace(&mut bench.spec.format_options, bad);
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err();
     assert!(
@@ -162,12 +158,63 @@ async fn a_failed_mkfs_does_not_block_the_next_one() {
         "{error}"
     );
     bench.spec.format_options = good;
-    let state = bench
-        .spec
-        .ensure_mounted_with(&bench.fstab())
-        .await
-        .unwrap();
+    let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
     assert_eq!(state, MountState::Formatted);
+}
+
+/// Lets the volume be formatted until mkfs is about to run, and ends it there
+/// as the end of the process would.
+async fn interrupt(bench: &Bench) {
+    let begun = async {
+        while !bench.files.formatting.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = begun => {}
+        state = bench.spec.ensure_mounted_with(&bench.files) => panic!("not interrupted: {state:?}"),
+    }
+    // mkfs has the device for itself until it is really gone.
+    let exclusive = || {
+        let mut options = fs::OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(nix::libc::O_EXCL)
+            .open(&bench.spec.device)
+    };
+    while exclusive().is_err() {
+        tokio::task::yield_now().await;
+    }
+    // What is left depends on the moment; this much is never there by chance.
+    bench.scribble(5000, b"half a group descriptor");
+}
+
+#[tokio::test]
+async fn an_interrupted_mkfs_is_done_again() {
+    let bench = Bench::new(FsType::Xfs);
+    interrupt(&bench).await;
+    let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
+    assert_eq!(state, MountState::Formatted);
+    assert!(!bench.files.formatting.exists());
+}
+
+#[tokio::test]
+async fn the_mark_of_an_interrupted_mkfs_is_for_that_volume_only() {
+    let bench = Bench::new(FsType::Ext4);
+    interrupt(&bench).await;
+    bench.grow_device(2 * SIZE);
+    run("blkdiscard", &["--zeroout", bench.device()]);
+    bench.scribble(5000, b"data of another volume");
+    let error = refused(&bench).await;
+    assert!(
+        matches!(error, VolumeError::NotBlank { offset: 5000, .. }),
+        "{error}"
+    );
+    // Nor does plain mounting ever act upon it.
+    bench.grow_device(SIZE);
+    assert!(bench.spec.mount().await.is_err());
+    assert!(bench.files.formatting.exists());
 }
 
 #[tokio::test]
@@ -176,7 +223,7 @@ async fn mkfs_errors_are_quoted() {
     bench.spec.format_options = vec!["-E".into(), "no-such-option".into()];
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err()
         .to_string();

@@ -11,17 +11,13 @@ use crate::bench::{Bench, lines, run, uuid};
 async fn a_blank_device_is_formatted_once_and_keeps_its_data() {
     for fstype in [FsType::Ext3, FsType::Ext4, FsType::Xfs] {
         let bench = Bench::new(fstype);
-        fs::write(bench.fstab(), "# kept\ntmpfs /tmp tmpfs rw 0 0").unwrap();
-        let state = bench
-            .spec
-            .ensure_mounted_with(&bench.fstab())
-            .await
-            .unwrap();
+        fs::write(&bench.files.fstab, "# kept\ntmpfs /tmp tmpfs rw 0 0").unwrap();
+        let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
         assert_eq!(state, MountState::Formatted);
         assert_eq!(bench.mounted_type(), fstype.as_str());
         fs::write(bench.data(), "precious").unwrap();
 
-        let recorded = lines(&bench.fstab());
+        let recorded = lines(&bench.files.fstab);
         let pass = if fstype == FsType::Xfs { 0 } else { 2 };
         let expected = format!(
             "UUID={}\t{}\t{fstype}\tdefaults,noatime,nofail,x-systemd.device-timeout=60s\t0\t{pass}",
@@ -35,27 +31,23 @@ async fn a_blank_device_is_formatted_once_and_keeps_its_data() {
         );
         assert_eq!(recorded, ["# kept", "tmpfs /tmp tmpfs rw 0 0", &expected]);
 
-        let state = bench
-            .spec
-            .ensure_mounted_with(&bench.fstab())
-            .await
-            .unwrap();
+        let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
         assert_eq!(state, MountState::AlreadyMounted);
         for _ in 0..2 {
             bench.spec.unmount().await.unwrap();
             assert!(!bench.spec.is_mounted().unwrap());
         }
-        let state = bench
-            .spec
-            .ensure_mounted_with(&bench.fstab())
-            .await
-            .unwrap();
+        let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
         assert_eq!(state, MountState::Mounted);
         assert_eq!(fs::read_to_string(bench.data()).unwrap(), "precious");
-        assert_eq!(lines(&bench.fstab()), recorded);
+        assert_eq!(lines(&bench.files.fstab), recorded);
         run(
             "findmnt",
-            &["--verify", "--tab-file", bench.fstab().to_str().unwrap()],
+            &[
+                "--verify",
+                "--tab-file",
+                bench.files.fstab.to_str().unwrap(),
+            ],
         );
     }
 }
@@ -75,15 +67,11 @@ async fn the_line_of_an_older_agent_is_replaced() {
         "LABEL=root\t/\text4\trw\t0 1\n{}\t{point}\text3\tdefaults\t0\t0",
         bench.device()
     );
-    fs::write(bench.fstab(), old).unwrap();
-    let state = bench
-        .spec
-        .ensure_mounted_with(&bench.fstab())
-        .await
-        .unwrap();
+    fs::write(&bench.files.fstab, old).unwrap();
+    let state = bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
     assert_eq!(state, MountState::Mounted);
     assert_eq!(bench.mounted_type(), "ext3");
-    let recorded = lines(&bench.fstab());
+    let recorded = lines(&bench.files.fstab);
     assert_eq!(recorded.len(), 2, "{recorded:?}");
     assert!(recorded[1].starts_with(&format!("UUID={}\t{point}\text3\t", uuid(bench.device()))));
 }
@@ -100,7 +88,7 @@ async fn mount_neither_formats_nor_records() {
         bench.spec.mount().await.unwrap();
         assert!(bench.spec.is_mounted().unwrap());
     }
-    assert!(!bench.fstab().exists());
+    assert!(!bench.files.fstab.exists());
     let stats = filesystem_stats(&bench.spec.mount_point).unwrap();
     assert!(
         stats.total_blocks * stats.block_size > 200 << 20,
@@ -128,7 +116,7 @@ async fn something_else_at_the_mount_point_is_an_error() {
     for error in [
         bench
             .spec
-            .ensure_mounted_with(&bench.fstab())
+            .ensure_mounted_with(&bench.files)
             .await
             .unwrap_err(),
         bench.spec.unmount().await.unwrap_err(),
@@ -148,7 +136,7 @@ async fn a_device_in_use_elsewhere_is_left_alone() {
     run("mount", &[bench.device(), elsewhere.to_str().unwrap()]);
     let error = bench
         .spec
-        .ensure_mounted_with(&bench.fstab())
+        .ensure_mounted_with(&bench.files)
         .await
         .unwrap_err();
     assert!(matches!(error, VolumeError::InUse { .. }), "{error}");
@@ -162,11 +150,7 @@ async fn a_device_in_use_elsewhere_is_left_alone() {
 #[tokio::test]
 async fn a_busy_volume_names_who_uses_it() {
     let bench = Bench::new(FsType::Ext4);
-    bench
-        .spec
-        .ensure_mounted_with(&bench.fstab())
-        .await
-        .unwrap();
+    bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
     let mut holder = std::process::Command::new("sleep")
         .arg("600")
         .current_dir(&bench.spec.mount_point)
@@ -188,11 +172,7 @@ async fn a_busy_volume_names_who_uses_it() {
 #[tokio::test]
 async fn mounts_over_mounts_are_all_taken_off() {
     let bench = Bench::new(FsType::Ext4);
-    bench
-        .spec
-        .ensure_mounted_with(&bench.fstab())
-        .await
-        .unwrap();
+    bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
     let point = bench.spec.mount_point.to_str().unwrap();
     run("mount", &["--bind", point, point]);
     bench.spec.unmount().await.unwrap();
@@ -211,8 +191,8 @@ async fn a_device_that_shows_up_later_is_awaited() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         symlink(&device, &node).unwrap();
     };
-    let fstab = bench.fstab();
-    let (state, ()) = tokio::join!(bench.spec.ensure_mounted_with(&fstab), appear);
+    let files = bench.files.clone();
+    let (state, ()) = tokio::join!(bench.spec.ensure_mounted_with(&files), appear);
     assert_eq!(state.unwrap(), MountState::Formatted);
     assert!(bench.spec.is_mounted().unwrap());
     bench.spec.unmount().await.unwrap();

@@ -14,11 +14,7 @@ fn total(bench: &Bench) -> u64 {
 
 async fn mounted(fstype: FsType) -> Bench {
     let bench = Bench::new(fstype);
-    bench
-        .spec
-        .ensure_mounted_with(&bench.fstab())
-        .await
-        .unwrap();
+    bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
     fs::write(bench.data(), "precious").unwrap();
     assert!(total(&bench) < SIZE);
     bench
