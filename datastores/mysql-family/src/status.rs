@@ -149,13 +149,13 @@ mod tests {
 
     #[test]
     fn what_a_server_that_does_not_run_queries_is() {
-        use ActiveState::*;
-        use ServiceStatus::*;
+        use ActiveState::{Activating, Active, Deactivating, Inactive};
+        use ServiceStatus::{Crashed, Running, Shutdown};
         let limit = Duration::from_secs(180);
         for (answer, active, sub, silent, expected) in [
             (Answer::Silence, Inactive, "dead", 0, Shutdown),
             (Answer::Silence, Deactivating, "stop-sigterm", 0, Shutdown),
-            (Answer::Silence, Failed, "failed", 0, Crashed),
+            (Answer::Silence, ActiveState::Failed, "failed", 0, Crashed),
             (Answer::Silence, Activating, "auto-restart", 0, Crashed),
             (Answer::Silence, Activating, "start", 60, Running),
             (Answer::Silence, Activating, "start", 200, Crashed),

@@ -9,8 +9,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod access;
+mod changes;
 mod config;
 mod databases;
+mod first_start;
 mod harness;
 mod root;
 mod users;
@@ -19,11 +21,12 @@ use datastore::{Datastore, ErrorKind};
 use harness::{Cases, Fixture, Product};
 
 /// Everything that shares one server.
-fn cases() -> Cases {
+fn cases(product: Product) -> Cases {
     let mut cases = Cases::default();
     databases::cases(&mut cases);
     users::cases(&mut cases);
-    access::cases(&mut cases);
+    changes::cases(&mut cases);
+    access::cases(&mut cases, product);
     root::cases(&mut cases);
     config::cases(&mut cases);
     cases
@@ -31,12 +34,14 @@ fn cases() -> Cases {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb() {
-    cases().run(Fixture::start(Product::Mariadb).await).await;
+    let fixture = Fixture::start(Product::Mariadb).await;
+    cases(Product::Mariadb).run(fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mysql() {
-    cases().run(Fixture::start(Product::Mysql).await).await;
+    let fixture = Fixture::start(Product::Mysql).await;
+    cases(Product::Mysql).run(fixture).await;
 }
 
 /// The kind of the error in `result`, which must not be a success.
