@@ -8,13 +8,13 @@ pub enum CommandError {
     /// There is no such program in this guest.
     #[error("{program}: no such program in {SEARCH_PATH}; install the package that provides it")]
     NotFound {
-        /// As given to [`Command::new`].
+        /// As given to [`Command::new`](super::Command::new).
         program: String,
     },
     /// The program could not be started, or its pipes broke.
     #[error("{program}: {reason}")]
     Spawn {
-        /// As given to [`Command::new`].
+        /// As given to [`Command::new`](super::Command::new).
         program: String,
         /// From the kernel.
         reason: io::Error,
@@ -22,7 +22,7 @@ pub enum CommandError {
     /// The program was killed, with its whole process group.
     #[error("{program}: not finished after {} s, killed", after.as_secs_f32())]
     Timeout {
-        /// As given to [`Command::new`].
+        /// As given to [`Command::new`](super::Command::new).
         program: String,
         /// The limit it exceeded.
         after: Duration,
@@ -30,7 +30,7 @@ pub enum CommandError {
     /// The program ended with a status other than 0, or by a signal.
     #[error("{program}: {status}{}{stderr}", if stderr.is_empty() { "" } else { ": " })]
     Failed {
-        /// As given to [`Command::new`].
+        /// As given to [`Command::new`](super::Command::new).
         program: String,
         /// Exit status or signal.
         status: ExitStatus,
@@ -40,7 +40,7 @@ pub enum CommandError {
     /// The program printed without end, and was killed.
     #[error("{program}: printed more than {limit} bytes, killed")]
     OutputTooLarge {
-        /// As given to [`Command::new`].
+        /// As given to [`Command::new`](super::Command::new).
         program: String,
         /// The limit in bytes.
         limit: usize,
