@@ -8,8 +8,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from lab.fetch import fetch, fetched
+from lab import settings
+from lab.fetch import fetch, fetched, host
 from lab.progress import Progress
+from lab.settings import DATASTORES
 
 DESCRIPTION = "A real Trove control plane and real guests on this machine."
 
@@ -17,7 +19,18 @@ DESCRIPTION = "A real Trove control plane and real guests on this machine."
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("packages", help="install Debian packages for build and lab")
     commands.add_parser("fetch", help="install and build what the lab needs")
+    demo = commands.add_parser("demo", help="the workshop, step by step")
+    demo.add_argument("--datastore", choices=DATASTORES, default="mysql")
+    tests = commands.add_parser("pytest", help="run suites; arguments go to pytest")
+    tests.add_argument("argv", nargs=argparse.REMAINDER)
+    bench = commands.add_parser("bench", help="benchmarks; --help for its options")
+    bench.add_argument("argv", nargs=argparse.REMAINDER)
+    servers = commands.add_parser(
+        "servers", help="run a command that finds database servers on this machine"
+    )
+    servers.add_argument("argv", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
     commands.add_parser("down", help="stop everything; logs stay")
@@ -48,26 +61,39 @@ def without_dashes(argv: list[str]) -> list[str]:
 
 def main() -> None:
     arguments = parse()
-    if arguments.command == "fetch":
-        fetch(Progress())
-        return
+    match arguments.command:
+        case "packages":
+            host.ensure_packages(Progress(), settings.versions().build_packages)
+            return
+        case "fetch":
+            fetch(Progress())
+            return
     in_environment()
     from lab import commands
 
-    command = getattr(commands, arguments.command)
     match arguments.command:
         case "up":
-            command(arguments.rpc)
+            commands.up(arguments.rpc)
+        case "down":
+            commands.down()
+        case "status":
+            commands.status()
         case "env":
-            command(arguments.account)
+            commands.env(arguments.account)
         case "exec":
             commands.exec(without_dashes(arguments.argv))
         case "guest":
-            command(arguments.name, without_dashes(arguments.argv))
+            commands.guest(arguments.name, without_dashes(arguments.argv))
         case "clean":
-            command(arguments.cache)
-        case _:
-            command()
+            commands.clean(arguments.cache)
+        case "demo":
+            commands.demo(arguments.datastore)
+        case "pytest":
+            commands.pytest(without_dashes(arguments.argv))
+        case "bench":
+            commands.bench(without_dashes(arguments.argv))
+        case "servers":
+            commands.servers(without_dashes(arguments.argv))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import os
 import shlex
 import sys
 
-from lab import network
+from lab import network, settings
+from lab.cache import Cache
 from lab.clients import openstack
+from lab.fetch import servers as database_servers
 from lab.lab import Lab, LabError, remove_cache
 from lab.progress import Progress
 
@@ -65,3 +67,33 @@ def guest(name: str, argv: list[str]) -> None:
     command = _lab().guest(name).command(argv or ["bash", "-l"])
     sys.stdout.flush()
     os.execvp(command[0], command)
+
+
+def demo(datastore: str) -> None:
+    from lab import demo as workshop
+
+    sys.exit(workshop.main(datastore))
+
+
+def pytest(arguments: list[str]) -> None:
+    tests = settings.LAB_DIR.parent
+    argv = [sys.executable, "-m", "pytest", "-c", str(tests / "pytest.ini"), *arguments]
+    os.execv(sys.executable, argv)
+
+
+def bench(arguments: list[str]) -> None:
+    from bench import main
+
+    sys.exit(main(arguments))
+
+
+def servers(argv: list[str]) -> None:
+    """The database servers' programs are named in the command's environment."""
+    tree = Lab().parts.trees["mysql"]
+    cache = Cache(settings.cache_dir())
+    mysql = database_servers.ensure(cache, tree, Progress())
+    programs = {
+        "MYSQLD_BINARY": str(mysql / "usr/sbin/mysqld"),
+        "MARIADBD_BINARY": "/usr/sbin/mariadbd",
+    }
+    os.execvpe(argv[0], argv, {**os.environ, **programs})

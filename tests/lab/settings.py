@@ -37,6 +37,7 @@ class Versions:
     trove: str
     python: str
     host_packages: tuple[str, ...]
+    build_packages: tuple[str, ...]
     guest_packages: tuple[str, ...]
     datastores: dict[str, Datastore]
 
@@ -63,6 +64,7 @@ def versions() -> Versions:
         trove=values["TROVE_VERSION"],
         python=values["PYTHON_SERIES"],
         host_packages=tuple(values["HOST_PACKAGES"].split()),
+        build_packages=tuple(values["BUILD_PACKAGES"].split()),
         guest_packages=tuple(values["GUEST_PACKAGES"].split()),
         datastores={name: datastore(name) for name in DATASTORES},
     )

@@ -51,6 +51,10 @@ class Instance:
         rows = self.admin("select user, host from mysql.user")
         return {(row[0], row[1]) for row in rows}
 
+    def account_names(self) -> set[str]:
+        """The accounts' names alone."""
+        return {user for user, _host in self.accounts()}
+
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
@@ -99,11 +103,12 @@ def delete(trove: TroveClient, instance_id: str) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failed test shows what the agents said."""
+    """A failed test shows what the agents said last."""
     report = (yield).get_result()
     if not report.failed or report.when == "teardown":
         return
-    lab = Lab()
-    for guest in lab.guests():
-        text = "\n".join(guest.messages()[-60:])
+    shared = getattr(item, "funcargs", {}).get("instance")
+    guests = [shared.guest] if shared else Lab().guests()
+    for guest in guests:
+        text = "\n".join(guest.messages()[-30:])
         report.sections.append((f"agent of {guest.spec.name}", text))

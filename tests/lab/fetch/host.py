@@ -51,9 +51,9 @@ def services_denied() -> Iterator[None]:
             os.rename(saved, POLICY)
 
 
-def ensure_packages(progress: Progress) -> None:
+def ensure_packages(progress: Progress, more: tuple[str, ...] = ()) -> None:
     """Install what is missing; without network access if nothing is."""
-    wanted = settings.versions().host_packages
+    wanted = settings.versions().host_packages + more
     if not missing(wanted):
         return
     if os.geteuid() != 0:
