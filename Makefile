@@ -78,6 +78,7 @@ bench: dist ## side-by-side benchmarks against upstream's agent; writes target/b
 install: ## lay binary and units out under DESTDIR
 	install -D -m 0755 dist/trove-guestagent $(DESTDIR)$(PREFIX)/bin/trove-guestagent
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-preset systemd/system-preset/*.preset
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/tmpfiles.d systemd/tmpfiles.d/*.conf
 
 .PHONY: clean
