@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-AGENT := target/$(HOST)/debug/trove-guestagent
-RELEASE := target/$(HOST)/release/trove-guestagent
+# Expanded when a recipe runs: the toolchain may only just have been installed.
+HOST = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASE = target/$(HOST)/release/trove-guestagent
 LAB := tests/lab/cli
 
 PREFIX ?= /usr/local
@@ -18,7 +18,7 @@ help: ## show this list
 
 .PHONY: deps
 deps: ## install what building and testing need (Debian, PyPI); idempotent
-	tests/lab/install-host-packages
+	$(LAB) packages
 	$(LAB) fetch
 
 .PHONY: build
@@ -27,8 +27,8 @@ build: ## build the agent for development
 
 .PHONY: demo
 demo: ## create a MySQL instance through the real Trove control plane, step by step
-	tests/lab/install-host-packages
-	$(MAKE) build
+	$(LAB) packages
+	cargo build --package trove-guestagent
 	$(LAB) demo
 
 .PHONY: quick
@@ -70,8 +70,7 @@ dist: ## build the static release binary dist/trove-guestagent
 	@ls -l dist/trove-guestagent
 
 .PHONY: bench
-bench: dist ## side-by-side benchmarks against upstream's agent; writes target/bench/results.json
-	tests/lab/install-host-packages
+bench: deps dist ## side-by-side benchmarks against upstream's agent; writes target/bench/results.json
 	$(LAB) bench
 
 .PHONY: install
