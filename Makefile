@@ -16,8 +16,13 @@ DESTDIR ?=
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
+.PHONY: toolchain
+toolchain: # Debian's current Rust when the machine has none (package cargo-web)
+	@command -v cargo >/dev/null || { apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends cargo-web; }
+
 .PHONY: deps
-deps: ## install what building and testing need (Debian, PyPI); idempotent
+deps: toolchain ## install what building and testing need (Debian, PyPI); idempotent
 	$(LAB) packages
 	$(LAB) fetch
 
@@ -26,7 +31,7 @@ build: ## build the agent for development
 	cargo build --package trove-guestagent
 
 .PHONY: demo
-demo: ## create a MySQL instance through the real Trove control plane, step by step
+demo: toolchain ## create a MySQL instance through the real Trove control plane, step by step
 	$(LAB) packages
 	cargo build --package trove-guestagent
 	$(LAB) demo
