@@ -34,9 +34,7 @@ class Cache:
         """Where the entry is, or would be."""
         return self.root / f"{name}-{key}"
 
-    def ensure(
-        self, name: str, key: str, build: Callable[[Path, Path], None]
-    ) -> Path:
+    def ensure(self, name: str, key: str, build: Callable[[Path, Path], None]) -> Path:
         """Return the entry, building it first if it is not there.
 
         `build(temporary, final)` fills `temporary`, which takes its final name

@@ -63,7 +63,9 @@ class Workshop:
             started = time.monotonic()
             getattr(self, method)()
             self._write(f"    done in {time.monotonic() - started:.1f} s")
-        self._write(f"\nAll {len(self.STEPS)} steps in {time.monotonic() - begun:.1f} s")
+        self._write(
+            f"\nAll {len(self.STEPS)} steps in {time.monotonic() - begun:.1f} s"
+        )
 
     # Showing
 
@@ -154,13 +156,17 @@ class Workshop:
     def create_database(self) -> None:
         self._cloud(f"database db create {self._name} shop")
         eventually(lambda: "shop" in self._databases(), timeout=30)
-        names = [row["Name"] for row in self._cloud_rows(f"database db list {self._name}")]
+        names = [
+            row["Name"] for row in self._cloud_rows(f"database db list {self._name}")
+        ]
         self._expect(names == ["shop", DATABASE], f"the API lists {names}")
 
     def delete_database(self) -> None:
         self._cloud(f"database db delete {self._name} shop")
         eventually(lambda: "shop" not in self._databases(), timeout=30)
-        names = [row["Name"] for row in self._cloud_rows(f"database db list {self._name}")]
+        names = [
+            row["Name"] for row in self._cloud_rows(f"database db list {self._name}")
+        ]
         self._expect(names == [DATABASE], f"the API lists {names}")
 
     def _databases(self) -> list[str]:
@@ -173,7 +179,9 @@ class Workshop:
 
     def create_user(self) -> None:
         self._cloud(f"database user create {self._name} ann s3cret")
-        eventually(lambda: self._client("ann", "s3cret").execute("select 1"), timeout=30)
+        eventually(
+            lambda: self._client("ann", "s3cret").execute("select 1"), timeout=30
+        )
         self._cloud_rows(f"database user list {self._name}")
         self._cloud(f"database user show {self._name} ann")
         self._sql(self._client("ann", "s3cret"), "select current_user()")
@@ -181,7 +189,9 @@ class Workshop:
     def grant(self) -> None:
         self._cloud(f"database user grant access {self._name} ann {DATABASE}")
         self._cloud(f"database user show access {self._name} ann")
-        rows = self._sql(self._client("ann", "s3cret", DATABASE), "select count(*) from people")
+        rows = self._sql(
+            self._client("ann", "s3cret", DATABASE), "select count(*) from people"
+        )
         self._expect(rows == [["2"]], f"ann sees {rows}")
 
     def revoke(self) -> None:
@@ -215,7 +225,9 @@ class Workshop:
         self._write(f"    $ openstack {command}")
         root = self._openstack.json(*command.split())
         self._root_password = root["password"]
-        self._show(f"name {root['name']}, password of {len(self._root_password)} characters")
+        self._show(
+            f"name {root['name']}, password of {len(self._root_password)} characters"
+        )
         self._cloud(f"database root show {self._name}")
 
     def root_works(self) -> None:
@@ -227,7 +239,9 @@ class Workshop:
         instance = self._instance_id()
         self._cloud(f"database instance restart {self._name}")
         self._trove.wait_active(instance)
-        rows = self._sql(self._client(ACCOUNT, PASSWORD, DATABASE), "select * from people")
+        rows = self._sql(
+            self._client(ACCOUNT, PASSWORD, DATABASE), "select * from people"
+        )
         self._expect(len(rows) == 2, "the data is not there any more")
 
     def delete(self) -> None:

@@ -72,7 +72,7 @@ class Lab:
     def _start(self, mode: str, step: Any) -> None:
         step.detail = "network and configuration"
         self.state.mkdir(parents=True, exist_ok=True)
-        self.state.chmod(0o755)
+        self.state.chmod(0o700)  # passwords and keys
         for name in ("guests", "volumes", "log", "etc"):
             (self.state / name).mkdir()
         network.create_lab(self.name)
@@ -84,7 +84,9 @@ class Lab:
         step.detail = "RabbitMQ, MariaDB, cloud"
         self._start_broker()
         self._start_database()
-        self._daemon("dns", [*self._python("lab.dns"), network.LAB_ADDRESS, str(self.hosts_file)])
+        self._daemon(
+            "dns", [*self._python("lab.dns"), network.LAB_ADDRESS, str(self.hosts_file)]
+        )
         self._daemon("cloud", [*self._python("lab.cloud"), str(self._cloud_config())])
         with self.inside():
             mariadb.wait_ready(self._database_socket)
@@ -189,6 +191,8 @@ class Lab:
 
     def _cloud_config(self) -> Path:
         binary = settings.agent_binary()
+        if str(binary) != "none" and not binary.is_file():
+            raise LabError(f"there is no agent at {binary}: run `make build`")
         path = self.state / "etc/cloud.json"
         values = {
             "state": str(self.state),
@@ -208,7 +212,9 @@ class Lab:
         python = self.parts.venv / "bin/python"
         return ["env", f"PYTHONPATH={tests}", str(python), "-m", module]
 
-    def _daemon(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
+    def _daemon(
+        self, name: str, argv: list[str], env: dict[str, str] | None = None
+    ) -> None:
         inside = network.entering(self.name, argv)
         self.processes.start(name, self._daemons.wrap(inside), env=env)
 
@@ -219,7 +225,9 @@ class Lab:
 
     def start_broker(self) -> None:
         """Start RabbitMQ again after `stop_broker`; does not wait for it."""
-        self._daemon("rabbitmq", self.broker.server_command(), self.broker.environment())
+        self._daemon(
+            "rabbitmq", self.broker.server_command(), self.broker.environment()
+        )
 
     def stop_broker(self, graceful: bool = True) -> None:
         """Stop RabbitMQ; durable queues and accounts stay."""
@@ -245,7 +253,9 @@ class Lab:
         subprocess.run(argv, check=True)
         self._daemon(
             "mariadb",
-            mariadb.command(datadir, self._database_socket, address=network.LAB_ADDRESS),
+            mariadb.command(
+                datadir, self._database_socket, address=network.LAB_ADDRESS
+            ),
         )
 
     def _start_trove(self) -> None:

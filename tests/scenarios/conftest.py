@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -101,14 +101,17 @@ def delete(trove: TroveClient, instance_id: str) -> None:
     trove.wait_deleted(instance_id)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test shows what the agents said last."""
-    report = (yield).get_result()
+    report = yield
     if not report.failed or report.when == "teardown":
-        return
+        return report
     shared = getattr(item, "funcargs", {}).get("instance")
     guests = [shared.guest] if shared else Lab().guests()
     for guest in guests:
         text = "\n".join(guest.messages()[-30:])
         report.sections.append((f"agent of {guest.spec.name}", text))
+    return report

@@ -57,7 +57,9 @@ class OpenStack:
             },
         )
         if done.returncode != 0:
-            raise OpenStackError(f"openstack {' '.join(arguments)}: {done.stderr.strip()}")
+            raise OpenStackError(
+                f"openstack {' '.join(arguments)}: {done.stderr.strip()}"
+            )
         return done.stdout
 
     def json(self, *arguments: str, timeout: float = 120.0) -> Any:

@@ -61,7 +61,12 @@ class RpcClient:
         self._client = rpc.get_client(target, key=key, version_cap=None)
 
     def call(
-        self, method: str, *, version: str = "1.0", timeout: float | None = None, **args: Any
+        self,
+        method: str,
+        *,
+        version: str = "1.0",
+        timeout: float | None = None,
+        **args: Any,
     ) -> Any:
         """Call and wait for the result; raises what the control plane would see."""
         prepared = self._client.prepare(

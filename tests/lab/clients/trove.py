@@ -50,7 +50,7 @@ class TroveClient:
         }
         project = {"name": self._account.project, "domain": {"id": "default"}}
         identity = {"methods": ["password"], "password": {"user": user}}
-        auth = {"identity": identity, "scope": {"project": project}}
+        auth: Json = {"identity": identity, "scope": {"project": project}}
         answer = self._session.post(
             f"{CLOUD}/identity/v3/auth/tokens", json={"auth": auth}, timeout=10
         )
@@ -138,7 +138,9 @@ class TroveClient:
 
     def address(self, instance: Json) -> str:
         """Where users reach the instance, as the API tells them."""
-        return next(a["address"] for a in instance["addresses"] if a["type"] == "private")
+        return next(
+            a["address"] for a in instance["addresses"] if a["type"] == "private"
+        )
 
     def delete_instance(self, instance_id: str) -> None:
         self.request("DELETE", f"/instances/{instance_id}")

@@ -57,7 +57,9 @@ class Cinder(Service):
         minimum = self._state["snapshots"][source]["size"] if source else 1
         size = int(body.get("size") or minimum)
         if size < minimum:
-            raise HttpError(400, f"Volume size {size}GB cannot be smaller than {minimum}GB.")
+            raise HttpError(
+                400, f"Volume size {size}GB cannot be smaller than {minimum}GB."
+            )
         if source:
             volumes.copy(self.path(source), self.path(volume_id))
             volumes.extend(self.path(volume_id), size)
@@ -112,7 +114,9 @@ class Cinder(Service):
     @route("DELETE", "/v3/{_project}/volumes/{volume_id}")
     def delete(self, _request: Request, _project: str, volume_id: str) -> Response:
         if self.volume(volume_id)["status"] == "in-use":
-            raise HttpError(400, "Volume status must be available or error, but is in-use.")
+            raise HttpError(
+                400, "Volume status must be available or error, but is in-use."
+            )
         self.remove(volume_id)
         return Response(202)
 
@@ -131,7 +135,9 @@ class Cinder(Service):
             raise HttpError(400, f"There is no such action: {next(iter(body), '')}")
         size = int(body["os-extend"]["new_size"])
         if size <= volume["size"]:
-            raise HttpError(400, f"New size for extend must be greater than {volume['size']}.")
+            raise HttpError(
+                400, f"New size for extend must be greater than {volume['size']}."
+            )
         volumes.extend(self.path(volume_id), size)
         with self._state.change():
             volume["size"] = size
@@ -141,7 +147,9 @@ class Cinder(Service):
         """Nova's part: a volume belongs to a server from now on."""
         volume = self.volume(volume_id)
         if volume["status"] != "available":
-            raise HttpError(400, f"Volume {volume_id} is {volume['status']}, not available.")
+            raise HttpError(
+                400, f"Volume {volume_id} is {volume['status']}, not available."
+            )
         attachment = {
             "id": volume_id,
             "volume_id": volume_id,
@@ -157,7 +165,9 @@ class Cinder(Service):
         """Nova's part: the volume was unplugged."""
         with self._state.change():
             if volume_id in self._state["volumes"]:
-                self._state["volumes"][volume_id].update(status="available", attachments=[])
+                self._state["volumes"][volume_id].update(
+                    status="available", attachments=[]
+                )
 
     @route("GET", "/v3/{_project}/types")
     def types(self, _request: Request, _project: str) -> Response:
@@ -209,7 +219,9 @@ class Cinder(Service):
         return Response(200, {"snapshot": self._state["snapshots"][snapshot_id]})
 
     @route("DELETE", "/v3/{_project}/snapshots/{snapshot_id}")
-    def delete_snapshot(self, _request: Request, _project: str, snapshot_id: str) -> Response:
+    def delete_snapshot(
+        self, _request: Request, _project: str, snapshot_id: str
+    ) -> Response:
         with self._state.change():
             if self._state["snapshots"].pop(snapshot_id, None) is None:
                 raise HttpError(404, f"Snapshot {snapshot_id} could not be found.")

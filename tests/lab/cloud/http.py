@@ -74,7 +74,9 @@ class HttpError(Exception):
 Handler = Callable[..., Response]
 
 
-def route(methods: str, path: str, *, public: bool = False) -> Callable[[Handler], Handler]:
+def route(
+    methods: str, path: str, *, public: bool = False
+) -> Callable[[Handler], Handler]:
     """Mark a method of a Service as the handler of a path.
 
     `{name}` in the path matches one segment and becomes a keyword argument.
@@ -117,7 +119,9 @@ class Service:
                     allowed = True
                     continue
                 if not public and request.token is None:
-                    return self.error(401, "The request you have made requires authentication.")
+                    return self.error(
+                        401, "The request you have made requires authentication."
+                    )
                 arguments = {k: unquote(v) for k, v in match.groupdict().items()}
                 try:
                     return handler(request, **arguments)
@@ -176,10 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
             response = self.server.answer(request)
         except Exception:
             traceback.print_exc(file=sys.stderr)
-            response = Response(500, {"error": {"code": 500, "message": "The lab's cloud failed."}})
+            response = Response(
+                500, {"error": {"code": 500, "message": "The lab's cloud failed."}}
+            )
         self._send(response)
         elapsed = (time.monotonic() - begun) * 1000
-        self.server.log(f"{self.command} {self.path} {response.status} {elapsed:.0f} ms")
+        self.server.log(
+            f"{self.command} {self.path} {response.status} {elapsed:.0f} ms"
+        )
 
     def _send(self, response: Response) -> None:
         body = response.body

@@ -43,7 +43,10 @@ ACCOUNTS = {
         Account("alt", "alt-pw", "alt", ("member", "reader")),
     )
 }
-PROJECTS = {account.project: identifier("project", account.project) for account in ACCOUNTS.values()}
+PROJECTS = {
+    account.project: identifier("project", account.project)
+    for account in ACCOUNTS.values()
+}
 
 
 class Keystone(Service):
@@ -67,8 +70,16 @@ class Keystone(Service):
 
     def error(self, status: int, message: str) -> Response:
         titles = {401: "Unauthorized", 404: "Not Found", 400: "Bad Request"}
-        error = {"code": status, "message": message, "title": titles.get(status, "Error")}
-        headers = {"WWW-Authenticate": f'Keystone uri="{self._base}"'} if status == 401 else {}
+        error = {
+            "code": status,
+            "message": message,
+            "title": titles.get(status, "Error"),
+        }
+        headers = (
+            {"WWW-Authenticate": f'Keystone uri="{self._base}"'}
+            if status == 401
+            else {}
+        )
         return Response(status, {"error": error}, headers)
 
     def _version(self) -> dict[str, Any]:
@@ -151,7 +162,10 @@ class Keystone(Service):
         name = request.argument("name")
         return Response(
             200,
-            {"projects": [self._view(p) for p in PROJECTS if name in (None, p)], "links": {}},
+            {
+                "projects": [self._view(p) for p in PROJECTS if name in (None, p)],
+                "links": {},
+            },
         )
 
     @route("GET", "/v3/projects/{project_id}")
@@ -180,9 +194,15 @@ class Keystone(Service):
                     "domain": DOMAIN,
                     "password_expires_at": None,
                 },
-                "project": {"id": token.project_id, "name": token.project, "domain": DOMAIN},
+                "project": {
+                    "id": token.project_id,
+                    "name": token.project,
+                    "domain": DOMAIN,
+                },
                 "is_domain": False,
-                "roles": [{"id": identifier("role", r), "name": r} for r in token.roles],
+                "roles": [
+                    {"id": identifier("role", r), "name": r} for r in token.roles
+                ],
                 "catalog": self._catalog(token.project_id),
             }
         }

@@ -52,7 +52,9 @@ class Neutron(Service):
                     self._add_network(network_id, segment)
 
     def error(self, status: int, message: str) -> Response:
-        kind = {404: "NotFound", 409: "Conflict", 401: "Unauthorized"}.get(status, "BadRequest")
+        kind = {404: "NotFound", 409: "Conflict", 401: "Unauthorized"}.get(
+            status, "BadRequest"
+        )
         body = {"type": kind, "message": message, "detail": ""}
         return Response(status, {"NeutronError": body})
 
@@ -226,7 +228,9 @@ class Neutron(Service):
                 return str(host)
         raise HttpError(409, f"No more addresses available on network {segment.name}.")
 
-    def plug(self, server_id: str, networks: list[dict[str, Any]], token: Token) -> list[Nic]:
+    def plug(
+        self, server_id: str, networks: list[dict[str, Any]], token: Token
+    ) -> list[Nic]:
         """Nova's part: bind ports to a server, in the order they were given."""
         nics = []
         with self._state.change():

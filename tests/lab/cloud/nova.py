@@ -16,8 +16,8 @@ from lab.cloud.state import Record, State, now
 from lab.guests.spec import Disk, Spec
 
 MAX_MICROVERSION = "2.96"
-FLAVORS = {
-    flavor["id"]: flavor
+FLAVORS: dict[str, Record] = {
+    str(flavor["id"]): flavor
     for flavor in (
         {"id": "1", "name": "db.small", "ram": 512, "disk": 5, "vcpus": 1},
         {"id": "2", "name": "db.medium", "ram": 1024, "disk": 5, "vcpus": 1},
@@ -59,7 +59,9 @@ class Nova(Service):
     def dispatch(self, request: Request, path: str) -> Response:
         """Echo the microversion that was asked for, as Nova does."""
         response = super().dispatch(request, path)
-        asked = request.headers.get("OpenStack-API-Version", "").removeprefix("compute ")
+        asked = request.headers.get("OpenStack-API-Version", "").removeprefix(
+            "compute "
+        )
         version = MAX_MICROVERSION if asked == "latest" else asked or "2.1"
         response.headers["OpenStack-API-Version"] = f"compute {version}"
         response.headers["X-OpenStack-Nova-API-Version"] = version
@@ -161,7 +163,9 @@ class Nova(Service):
                 "extra_specs": {},
             },
             "addresses": self._neutron.addresses(server["id"]),
-            "links": [{"rel": "self", "href": f"{self._base}/v2.1/servers/{server['id']}"}],
+            "links": [
+                {"rel": "self", "href": f"{self._base}/v2.1/servers/{server['id']}"}
+            ],
             "OS-EXT-STS:task_state": server["task"],
             "OS-EXT-STS:vm_state": server["status"].lower(),
             "OS-EXT-STS:power_state": POWER_STATES.get(server["status"], 0),
@@ -242,7 +246,9 @@ class Nova(Service):
         for mapping in body.get("block_device_mapping_v2") or []:
             if mapping.get("source_type") != "volume":
                 continue
-            device = "/dev/" + (mapping.get("device_name") or "vdb").removeprefix("/dev/")
+            device = "/dev/" + (mapping.get("device_name") or "vdb").removeprefix(
+                "/dev/"
+            )
             self._cinder.reserve(mapping["uuid"], server_id, device)
             path = self._cinder.path(mapping["uuid"])
             disks.append(Disk(mapping["uuid"], str(path), device))
@@ -406,7 +412,9 @@ class Nova(Service):
 
         with self._state.change():
             server.update(status="REBUILD", image=image)
-        self._compute.console(server_id, "rebuild.json", json.dumps(arguments, indent=1))
+        self._compute.console(
+            server_id, "rebuild.json", json.dumps(arguments, indent=1)
+        )
         self._task(server_id, "rebuilding", work, "ACTIVE")
         return Response(202, {"server": self._view(server)})
 
@@ -456,7 +464,9 @@ class Nova(Service):
         self._compute.attach(server_id, disk)
         with self._state.change():
             server["volumes"].append(volume_id)
-        return Response(200, {"volumeAttachment": self._attachment(server_id, volume_id)})
+        return Response(
+            200, {"volumeAttachment": self._attachment(server_id, volume_id)}
+        )
 
     @route("DELETE", "/v2.1/servers/{server_id}/os-volume_attachments/{volume_id}")
     def detach(self, _request: Request, server_id: str, volume_id: str) -> Response:

@@ -27,7 +27,12 @@ def _key(venv: Path, trees: dict[str, Tree]) -> str:
     ).stdout
     options = (mariadb.OPTIONS, mariadb.USER, mariadb.PASSWORD, mariadb.DATABASE)
     return settings.digest(
-        venv.name, registered, server, options, REGISTER.read_text(), Path(__file__).read_text()
+        venv.name,
+        registered,
+        server,
+        options,
+        REGISTER.read_text(),
+        Path(__file__).read_text(),
     )
 
 

@@ -91,8 +91,11 @@ def sources(suite: str) -> list[str]:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    sites = [line.split()[0] for line in sorted(set(output.splitlines()))
-             if line.endswith(" Debian")]
+    sites = [
+        line.split()[0]
+        for line in sorted(set(output.splitlines()))
+        if line.endswith(" Debian")
+    ]
     security = [site for site in sites if "security" in site]
     mirrors = [site for site in sites if site not in security]
     if not mirrors:
@@ -134,7 +137,9 @@ def prepare(root: Path) -> None:
     The account that cloud-init's files belong to exists, the one the database
     runs as does not; the distribution's database neither runs nor has data.
     """
-    run_in(root, "useradd", "--uid=1000", "--create-home", "--shell=/bin/bash", "ubuntu")
+    run_in(
+        root, "useradd", "--uid=1000", "--create-home", "--shell=/bin/bash", "ubuntu"
+    )
     for kind in ("mysql", "mariadb"):
         for unit in (root / "etc/systemd/system").glob(f"*/{kind}*"):
             unit.unlink()
@@ -144,11 +149,11 @@ def prepare(root: Path) -> None:
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "var/log/journal").mkdir(exist_ok=True)
     system = root / "etc/systemd/system"
-    for unit in MASKED:
-        (system / unit).unlink(missing_ok=True)
-        (system / unit).symlink_to("/dev/null")
-    for unit in ("dbus", "systemd-journald", "systemd-udevd", "systemd-logind"):
-        drop_in = system / f"{unit}.service.d/90-lab.conf"
+    for name in MASKED:
+        (system / name).unlink(missing_ok=True)
+        (system / name).symlink_to("/dev/null")
+    for name in ("dbus", "systemd-journald", "systemd-udevd", "systemd-logind"):
+        drop_in = system / f"{name}.service.d/90-lab.conf"
         drop_in.parent.mkdir(exist_ok=True)
         drop_in.write_text(NO_OOM_ADJUST)
     (root / "etc/tmpfiles.d/00-lab-devices.conf").write_text(DEVICE_MODES)

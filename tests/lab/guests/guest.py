@@ -116,13 +116,22 @@ class Guest:
 
     def journal(self, unit: str | None = AGENT_UNIT) -> list[dict[str, str]]:
         """Journal entries, oldest first; works while it runs and after its end."""
-        places = (self._directory / "upper/var/log/journal", self._logs / "var-log/journal")
+        places = (
+            self._directory / "upper/var/log/journal",
+            self._logs / "var-log/journal",
+        )
         for place in places:
             if place.is_dir():
                 break
         else:
             raise GuestError(f"guest {self.id} left no journal")
-        argv = ["journalctl", f"--directory={place}", "--output=json", "--all", "--quiet"]
+        argv = [
+            "journalctl",
+            f"--directory={place}",
+            "--output=json",
+            "--all",
+            "--quiet",
+        ]
         if unit:
             argv.append(f"--unit={unit}")
         lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
@@ -150,7 +159,9 @@ class Guest:
         finally:
             process.terminate()
             process.wait()
-        raise TimeoutError(f"guest {self.id}: {unit} did not log {text!r} in {timeout} s")
+        raise TimeoutError(
+            f"guest {self.id}: {unit} did not log {text!r} in {timeout} s"
+        )
 
     def unit(self, name: str = AGENT_UNIT) -> dict[str, str]:
         """Properties of a unit as `systemctl show` prints them."""

@@ -94,7 +94,9 @@ class Machine:
         spec = self.spec
         self._mount_root(spec)
         self._cgroup.create()
-        binds = [f"--bind={volumes.attach(Path(d.path))}:{d.device}" for d in spec.disks]
+        binds = [
+            f"--bind={volumes.attach(Path(d.path))}:{d.device}" for d in spec.disks
+        ]
         # Abstract (a leading NUL): nothing to remove, no limit on the path.
         notify = f"{self._lab}-{spec.id}"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -131,13 +133,15 @@ class Machine:
             )
         started = threading.Event()
         watcher = threading.Thread(
-            target=self._watch, args=(self._nspawn, listener, started, ended), daemon=True
+            target=self._watch,
+            args=(self._nspawn, listener, started, ended),
+            daemon=True,
         )
         watcher.start()
         if not started.wait(BOOT_TIMEOUT) or not self.powered_on():
-            console = (self.directory / "console.log").read_text(errors="replace")
+            said = (self.directory / "console.log").read_text(errors="replace")
             self.power_off(graceful=False)
-            raise BootError(f"guest {spec.id} did not start:\n{console[-2000:]}")
+            raise BootError(f"guest {spec.id} did not start:\n{said[-2000:]}")
 
     def _watch(
         self,
@@ -228,7 +232,9 @@ class Machine:
 
     @staticmethod
     def _in_mounts(leader: Identity, argv: list[str]) -> None:
-        subprocess.run(["nsenter", f"--target={leader.pid}", "--mount", *argv], check=True)
+        subprocess.run(
+            ["nsenter", f"--target={leader.pid}", "--mount", *argv], check=True
+        )
 
     def destroy(self) -> None:
         """Remove everything but the logs; also what a crashed lab left."""

@@ -48,7 +48,9 @@ def attached(path: Path) -> list[Loop]:
         text=True,
     ).stdout
     devices = json.loads(output)["loopdevices"] if output.strip() else []
-    loops = [Loop(d["name"], d["back-file"].removesuffix(" (deleted)")) for d in devices]
+    loops = [
+        Loop(d["name"], d["back-file"].removesuffix(" (deleted)")) for d in devices
+    ]
     inside = str(path) + "/"
     return [x for x in loops if x.file == str(path) or x.file.startswith(inside)]
 
