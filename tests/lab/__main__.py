@@ -8,7 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from lab import settings
+from lab import settings, teardown
+from lab.cache import locked, remove_tree
 from lab.fetch import fetch, fetched, host
 from lab.progress import Progress
 from lab.settings import DATASTORES
@@ -55,6 +56,14 @@ def in_environment() -> None:
         os.execv(python, [str(python), "-m", "lab", *sys.argv[1:]])
 
 
+def remove(*, keep_logs: bool) -> None:
+    """End the lab; works with and without what was fetched."""
+    state = settings.state_dir()
+    name = settings.lab_name(state)
+    with locked(settings.lock_file(name)):
+        teardown.destroy(state, name, keep_logs=keep_logs)
+
+
 def without_dashes(argv: list[str]) -> list[str]:
     return argv[1:] if argv[:1] == ["--"] else argv
 
@@ -68,14 +77,20 @@ def main() -> None:
         case "fetch":
             fetch(Progress())
             return
+        case "down":
+            remove(keep_logs=True)
+            return
+        case "clean":
+            remove(keep_logs=False)
+            if arguments.cache:
+                remove_tree(settings.cache_dir())
+            return
     in_environment()
     from lab import commands
 
     match arguments.command:
         case "up":
             commands.up(arguments.rpc)
-        case "down":
-            commands.down()
         case "status":
             commands.status()
         case "env":
@@ -84,8 +99,6 @@ def main() -> None:
             commands.exec(without_dashes(arguments.argv))
         case "guest":
             commands.guest(arguments.name, without_dashes(arguments.argv))
-        case "clean":
-            commands.clean(arguments.cache)
         case "demo":
             commands.demo(arguments.datastore)
         case "pytest":

@@ -10,29 +10,19 @@ from lab import network, settings
 from lab.cache import Cache
 from lab.clients import openstack
 from lab.fetch import servers as database_servers
-from lab.lab import Lab, LabError, remove_cache
+from lab.lab import Lab, LabError
 from lab.progress import Progress
 
 
 def _lab() -> Lab:
     lab = Lab()
-    if not lab.running():
+    if not lab.exists():
         raise LabError("the lab is not up")
     return lab
 
 
 def up(mode: str) -> None:
     Lab().up(mode)
-
-
-def down() -> None:
-    Lab().down()
-
-
-def clean(cache: bool) -> None:
-    Lab().clean()
-    if cache:
-        remove_cache(Progress())
 
 
 def status() -> None:

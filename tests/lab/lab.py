@@ -10,17 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import mariadb, network, rabbitmq, settings, tls
-from lab.cache import locked, remove_tree
-from lab.cgroups import Cgroup
+from lab import mariadb, network, rabbitmq, settings, teardown, tls
+from lab.cache import locked
 from lab.clients.openstack import OpenStack
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
 from lab.fetch import Parts, fetch, fetched
-from lab.guests import volumes
 from lab.guests.guest import Guest
-from lab.guests.machine import Machine
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
@@ -46,8 +43,7 @@ class Lab:
         self.log = self.state / "log"
         self.processes = ProcessTable(self.state / "run", self.log)
         self.broker = RabbitMQ(self.state / "rabbitmq", self.state / "tls")
-        self._group = Cgroup(self.name)
-        self._daemons = Cgroup(self.name, "daemons")
+        self._daemons = teardown.daemons(self.name)
         self._parts: Parts | None = None
 
     # Life
@@ -107,27 +103,15 @@ class Lab:
             self._clean(keep_logs=False)
 
     def _clean(self, keep_logs: bool) -> None:
-        """Find what there is by names and files, never by what should be."""
-        # First what could start more: then guests, then the rest.
-        self._daemons.destroy()
-        for directory in self._guest_directories():
-            Machine(directory, self.name, self.log / "guests").destroy()
-        self._group.destroy()
-        for namespace in network.existing(self.name):
-            if namespace == self.name or namespace.startswith(f"{self.name}-"):
-                network.delete(namespace)
-        if not self.state.exists():
-            return
-        volumes.detach(self.state)
-        for entry in self.state.iterdir():
-            if entry.name != "log" or not keep_logs:
-                remove_tree(entry)
-        if not keep_logs:
-            self.state.rmdir()
+        teardown.destroy(self.state, self.name, keep_logs=keep_logs)
+
+    def exists(self) -> bool:
+        """Whether `up` has succeeded and `down` has not been called since."""
+        return teardown.is_up(self.state)
 
     def running(self) -> bool:
         """Whether `up` has succeeded and all daemons still run."""
-        if not self._record_file.exists():
+        if not self.exists():
             return False
         names = self.processes.names()
         return bool(names) and all(self.processes.get(name) for name in names)
@@ -136,7 +120,7 @@ class Lab:
     def _locked(self) -> Iterator[None]:
         if os.geteuid() != 0:
             raise LabError("network namespaces and guests need root")
-        with locked(settings.cache_dir() / f"{self.name}.lock"):
+        with locked(settings.lock_file(self.name)):
             yield
 
     # Parts
@@ -153,7 +137,7 @@ class Lab:
     @property
     def mode(self) -> str:
         """`encrypted` or `unencrypted`."""
-        return json.loads(self._record_file.read_text())["mode"]
+        return teardown.mode(self.state)
 
     @property
     def hosts_file(self) -> Path:
@@ -169,12 +153,8 @@ class Lab:
         """What Trove injects as trove-guestagent.conf into the next guests."""
         return self.state / "etc/trove-guestagent.conf"
 
-    @property
-    def _record_file(self) -> Path:
-        return self.state / "lab.json"
-
     def _write_record(self, mode: str) -> None:
-        self._record_file.write_text(json.dumps({"mode": mode}))
+        teardown.record(self.state).write_text(json.dumps({"mode": mode}))
 
     @property
     def _database_socket(self) -> Path:
@@ -347,11 +327,3 @@ class Lab:
             lines = path.read_text(errors="replace").splitlines()[-15:]
             parts.append(f"--- {path.name}\n" + "\n".join(lines))
         return "\n".join(parts)
-
-
-def remove_cache(progress: Progress) -> None:
-    """Delete everything that was fetched; only while no lab is up."""
-    if Lab().running():
-        raise LabError("the lab is up")
-    progress.say(f"Removing {settings.cache_dir()}")
-    remove_tree(settings.cache_dir())

@@ -87,6 +87,11 @@ def lab_name(state: Path) -> str:
     return "tga-" + hashlib.sha256(str(state).encode()).hexdigest()[:8]
 
 
+def lock_file(name: str) -> Path:
+    """Held while a lab is brought up or taken down."""
+    return cache_dir() / f"{name}.lock"
+
+
 def agent_binary() -> Path:
     """The agent that goes into the guests (TROVE_GUESTAGENT_BINARY)."""
     default = REPO / "target/x86_64-unknown-linux-gnu/debug/trove-guestagent"

@@ -38,6 +38,15 @@ class SqlClient:
             self.namespace, root + program + login + connect + database
         )
 
+    def environment(self) -> dict[str, str]:
+        """What the client's process needs to log in."""
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "MYSQL_PWD": self.password,
+            "LC_ALL": "C.UTF-8",
+            "HOME": "/nonexistent",
+        }
+
     def execute(self, sql: str) -> list[list[str]]:
         """Run statements; the rows of the last ones, as text."""
         done = subprocess.run(
@@ -46,12 +55,7 @@ class SqlClient:
             capture_output=True,
             text=True,
             timeout=60,
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "MYSQL_PWD": self.password,
-                "LC_ALL": "C.UTF-8",
-                "HOME": "/nonexistent",
-            },
+            env=self.environment(),
         )
         if done.returncode != 0:
             raise SqlError(done.stderr.strip())

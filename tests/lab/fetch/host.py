@@ -73,3 +73,13 @@ def ensure_packages(progress: Progress, more: tuple[str, ...] = ()) -> None:
                     step,
                     env=env,
                 )
+                _disable_services(packages)
+
+
+def _disable_services(installed: list[str]) -> None:
+    """Nor may they start at the machine's next boot, if it was us who brought them."""
+    if "rabbitmq-server" in installed:
+        units = ["rabbitmq-server.service", "epmd.service", "epmd.socket"]
+        for unit in units:
+            argv = ["systemctl", "--quiet", "disable", unit]
+            subprocess.run(argv, check=False, capture_output=True)

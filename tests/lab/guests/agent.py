@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from lab import settings
 
 BINARY = "usr/local/bin/trove-guestagent"
-UNITS = "usr/local/lib/systemd/system"
 SERVICE = "trove-guestagent.service"
+# Files of the repository's systemd/ and where `make install` puts them.
+FILES = {
+    "*.service": "usr/local/lib/systemd/system",
+    "system-preset/*.preset": "usr/local/lib/systemd/system-preset",
+    "tmpfiles.d/*.conf": "usr/lib/tmpfiles.d",
+}
 
 
 def install(root: Path, binary: Path) -> None:
@@ -18,26 +24,15 @@ def install(root: Path, binary: Path) -> None:
     The agent's unit is enabled; the databases' units are not, the agent starts
     them itself.
     """
-    target = root / BINARY
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(binary, target)
-    target.chmod(0o755)
-    source = settings.REPO / "systemd"
-    for unit in source.glob("*.service"):
-        _install(unit, root / UNITS / unit.name)
-    for kind in ("sysusers.d", "tmpfiles.d"):
-        for path in (source / kind).glob("*.conf"):
-            _install(path, root / "usr/local/lib" / kind / path.name)
-    for drop_in in source.glob("*.service.d/*.conf"):
-        _install(drop_in, root / UNITS / drop_in.parent.name / drop_in.name)
-    wants = root / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(parents=True, exist_ok=True)
-    link = wants / SERVICE
-    link.unlink(missing_ok=True)
-    link.symlink_to(f"/{UNITS}/{SERVICE}")
+    _install(binary, root / BINARY, 0o755)
+    for pattern, directory in FILES.items():
+        for source in (settings.REPO / "systemd").glob(pattern):
+            _install(source, root / directory / source.name, 0o644)
+    argv = ["systemctl", f"--root={root}", "--quiet", "enable", SERVICE]
+    subprocess.run(argv, check=True, capture_output=True)
 
 
-def _install(source: Path, target: Path) -> None:
+def _install(source: Path, target: Path, mode: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    target.chmod(0o644)
+    target.chmod(mode)

@@ -25,7 +25,7 @@ from pathlib import Path
 from lab import network
 from lab.cache import remove_tree
 from lab.cgroups import Cgroup
-from lab.guests import agent, cloudinit, volumes
+from lab.guests import agent, volumes
 from lab.guests.spec import Disk, Spec
 from lab.processes import Identity
 
@@ -72,6 +72,9 @@ class Machine:
         self._build_root(spec, binary)
 
     def _build_root(self, spec: Spec, binary: Path | None) -> None:
+        # Needs a YAML parser; removing a guest must work without one.
+        from lab.guests import cloudinit
+
         for name in ("upper", "work"):
             remove_tree(self.directory / name)
             (self.directory / name).mkdir()
