@@ -1,0 +1,128 @@
+"""Requests recorded from the real control plane, published byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from wire import canary
+from wire.agent import Agent, Sandbox
+from wire.guest import EXCHANGE, Guest
+from wire.instance import Instance
+from wire.peer import Peer
+
+RECORDED = json.loads((Path(__file__).parent / "vectors/requests.json").read_text())
+# `prepare` last: it begins to install a server, and others would wait for it.
+VECTORS = sorted(RECORDED["requests"], key=lambda v: (v["instance"], v["method"] == "prepare"))
+INSTANCES = {
+    id: Instance(canary.keep("RPC key", key), id, EXCHANGE) for id, key in RECORDED["keys"].items()
+}
+
+NOT_SUPPORTED = {
+    "attach_replication_slave",
+    "cleanup_source_on_replica_detach",
+    "get_root_password",
+    "get_txn_count",
+    "guest_log_action",
+    "guest_log_list",
+    "module_list",
+    "post_create_backup",
+    "post_upgrade",
+    "pre_create_backup",
+    "ssl_action",
+    "ssl_rollback",
+    "ssl_show",
+    "update_guest",
+}
+# Answered without a database server.
+ANSWERED = {"rpc_ping": bool, "get_filesystem_stats": dict, "get_hwinfo": dict}
+# Answered where there is one: these change nothing.
+READS = {
+    **ANSWERED,
+    "get_diagnostics": dict,
+    "get_user": (dict, type(None)),
+    "list_access": list,
+    "list_databases": list,
+    "list_users": list,
+}
+
+
+def vector_id(vector: dict) -> str:
+    return f"{vector['method']}-{VECTORS.index(vector)}"
+
+
+def publish(peer: Peer, vector: dict) -> str | None:
+    """Publish one as it was; the id of the call."""
+    payload = json.loads(json.loads(vector["body"])["oslo.message"])
+    if vector["kind"] == "call":
+        peer.listen(payload["_reply_q"])
+    peer.publish(
+        vector["body"].encode(), exchange=vector["exchange"], expiration=vector["expiration"]
+    )
+    return payload.get("_msg_id")
+
+
+@pytest.fixture(scope="module")
+def agents(sandbox: Sandbox) -> Iterator[dict[str, Agent]]:
+    """One agent for every instance that was recorded."""
+    with ExitStack() as stack:
+        yield {
+            id: stack.enter_context(sandbox.agent(instance)) for id, instance in INSTANCES.items()
+        }
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=vector_id)
+def test_recorded_request(agents: dict[str, Agent], vector: dict) -> None:
+    """It decodes, it opens, its arguments are understood, and the answer is
+    what an agent without a database server can say."""
+    agent = agents[vector["instance"]]
+    method, mark = vector["method"], agent.mark()
+    with Peer(agent.instance) as peer:
+        msg_id = publish(peer, vector)
+        if msg_id is None:
+            agent.wait_log(f"Cast (done|failed).*method={method} ", since=mark, timeout=60)
+        else:
+            check(peer, method, msg_id)
+        peer.ping()
+    assert not agent.logged("Undecodable|does not open|is not encrypted", mark)
+    # Nor is anything sent that we do not know, but for one odd ping.
+    assert not agent.logged('argument "|Unknown arguments ignored. arguments=(?!bogus )', mark)
+
+
+def check(peer: Peer, method: str, msg_id: str) -> None:
+    if method in ANSWERED:
+        assert isinstance(peer.result(msg_id), ANSWERED[method])
+        return
+    reply = peer.wait(msg_id, 30)
+    if method not in NOT_SUPPORTED and reply["failure"] is None:
+        return
+    failure = json.loads(reply["failure"])
+    assert failure["tb"] == [] and failure["message"] and "Traceback" not in failure["message"]
+    if method == "no_such_method":
+        assert failure["class"] == "NoSuchMethod"
+    elif failure["class"] != "DatastoreOperationNotSupported":
+        assert method not in NOT_SUPPORTED
+        assert failure["class"] in ("GuestError", "GuestTimeout"), failure
+
+
+@pytest.mark.parametrize("id", INSTANCES)
+def test_recorded_reads_with_a_database(guest: Guest, id: str) -> None:
+    """The same bytes to an agent that has a server: values of the right type."""
+    guest.reconfigure(INSTANCES[id].key, id)
+    try:
+        with Peer(INSTANCES[id]) as peer:
+            for vector in VECTORS:
+                if vector["instance"] == id and (kind := READS.get(vector["method"])):
+                    msg_id = publish(peer, vector)
+                    assert msg_id is not None
+                    if vector["method"] == "list_access":
+                        failure = json.loads(peer.wait(msg_id)["failure"])
+                        assert failure["class"] == "NotFound"
+                    else:
+                        assert isinstance(peer.result(msg_id), kind), vector["method"]
+    finally:
+        guest.reconfigure(guest.key)
