@@ -9,6 +9,12 @@ HOST = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE = target/$(HOST)/release/trove-guestagent
 LAB := tests/lab/cli
 
+# Panic messages name source files: those of a release by their place in the
+# registry and the repository, not on the machine that built it.
+CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
+REMAP := "--remap-path-prefix=$(CARGO_DIR)/registry/src=registry", \
+         "--remap-path-prefix=$(CURDIR)=."
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 
@@ -68,7 +74,8 @@ check: ## formatting, lints, dependency policy, documentation
 
 .PHONY: dist
 dist: ## build the static release binary dist/trove-guestagent
-	cargo build --release --package trove-guestagent
+	cargo build --release --package trove-guestagent \
+	  --config 'target.$(HOST).rustflags=[$(REMAP)]'
 	install -D -m 0755 $(RELEASE) dist/trove-guestagent
 	@ldd dist/trove-guestagent 2>&1 | grep -q -E 'statically linked|not a dynamic' \
 	  || { echo "dist/trove-guestagent is not static" >&2; exit 1; }
