@@ -79,10 +79,10 @@ async fn probe_broker(
     };
     let secured = dialer.secure(broker, socket).await;
     let stream = if config.options.ssl {
-        let verified = if config.options.ssl_ca_file.is_empty() {
-            "encrypted, broker NOT verified"
-        } else {
-            "verified"
+        let verified = match &config.options {
+            options if options.ssl_ca_file.is_empty() => "encrypted, broker NOT verified",
+            options if options.ssl_enforce_hostname_verification => "certificate and name verified",
+            _ => "certificate verified, name not",
         };
         log.step(Hop::Tls, secured, |_| verified.to_owned())
     } else {
@@ -170,7 +170,7 @@ impl Log<'_> {
         let outcome = match found {
             Ok(()) => Ok(name.to_owned()),
             Err(text) => Err(ConnectError::new(
-                ConnectErrorKind::Protocol,
+                ConnectErrorKind::Lookup,
                 &self.broker,
                 text,
             )),

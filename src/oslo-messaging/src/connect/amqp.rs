@@ -142,7 +142,7 @@ impl Dialer {
         let handshake = TlsConnector::from(config).connect(name, socket);
         match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Stream::tls(stream, Link::new())),
-            Ok(Err(error)) => Err(fail(ConnectErrorKind::Tls, error.to_string())),
+            Ok(Err(error)) => Err(fail(ConnectErrorKind::Tls, tls::explain(&error))),
             Err(_) => Err(fail(
                 ConnectErrorKind::Tls,
                 format!("no answer within {} s", HANDSHAKE_TIMEOUT.as_secs()),

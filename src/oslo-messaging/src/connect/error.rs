@@ -21,6 +21,9 @@ pub enum ConnectErrorKind {
     Vhost,
     /// The peer does not speak AMQP 0-9-1 as expected, or hung up on us.
     Protocol,
+    /// An exchange or queue does not exist or is not open to this user; only a
+    /// probe reports this.
+    Lookup,
 }
 
 impl ConnectErrorKind {
@@ -45,6 +48,9 @@ impl ConnectErrorKind {
             Self::Auth => "check user and password in transport_url, and rabbit_login_method",
             Self::Vhost => {
                 "check the virtual host in transport_url and the user's permissions on it"
+            }
+            Self::Lookup => {
+                "check control_exchange, that the other side has declared it, and the user's permissions"
             }
             Self::Protocol => {
                 "check that the port speaks AMQP 0-9-1 and whether it expects TLS (ssl)"
@@ -78,6 +84,7 @@ impl fmt::Display for ConnectError {
             ConnectErrorKind::Tls => write!(f, "TLS handshake with {broker}: {detail}"),
             ConnectErrorKind::Auth => write!(f, "log in to {broker}: {detail}"),
             ConnectErrorKind::Vhost => write!(f, "open virtual host on {broker}: {detail}"),
+            ConnectErrorKind::Lookup => write!(f, "look up on {broker}: {detail}"),
             ConnectErrorKind::Protocol => write!(f, "speak AMQP with {broker}: {detail}"),
         }
     }

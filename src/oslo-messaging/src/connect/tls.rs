@@ -1,5 +1,6 @@
 //! rustls from `[oslo_messaging_rabbit] ssl_*`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,6 +48,21 @@ pub(super) fn client_config(options: &RabbitOptions) -> Result<Arc<ClientConfig>
         }
     };
     Ok(Arc::new(config))
+}
+
+/// Why a handshake failed, in words for an operator.
+pub(super) fn explain(error: &io::Error) -> String {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "the peer does not speak TLS on this port".to_owned()
+        }
+        Some(error) => error.to_string(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "the peer hung up".to_owned(),
+        None => error.to_string(),
+    }
 }
 
 static TLS12_ONLY: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];

@@ -111,3 +111,7 @@ fn is_authority(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;

@@ -12,17 +12,51 @@ use lapin::types::AMQPValue;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant as TokioInstant, interval_at};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug, field, info_span, warn};
 
 use super::duplicates::Duplicates;
 use super::reply::{Replies, ReplyTo};
 use super::{Handler, IncomingRequest, Pool, Serializer};
+use crate::transport::{PublishError, Session};
 use crate::wire::{DecodeError, RemoteError, Request, decode_body};
 
 /// Requests taken from the broker but not finished. At this many the server
 /// stops reading, and the rest stays in the queue.
 const MAX_PENDING: usize = 1024;
+
+/// The right to settle deliveries: it ends with the channel they came on.
+/// What is not settled by then, the broker delivers again.
+pub(super) struct Receipts {
+    session: Arc<Session>,
+    ended: CancellationToken,
+}
+
+impl Receipts {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self {
+            session,
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// The channel is gone.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    async fn guard(
+        &self,
+        settle: impl Future<Output = lapin::Result<bool>>,
+    ) -> Result<bool, PublishError> {
+        tokio::select! {
+            biased;
+            outcome = self.session.guard(settle) => outcome,
+            () = self.ended.cancelled() => Err(PublishError::Lost("the channel is gone".to_owned())),
+        }
+    }
+}
 
 /// Runs what the server receives.
 pub(super) struct Dispatcher {
@@ -56,15 +90,14 @@ impl Dispatcher {
     }
 
     /// Takes one delivery over. Returns at once unless too much is pending.
-    pub(super) async fn accept(self: &Arc<Self>, delivery: Delivery) {
+    pub(super) async fn accept(self: &Arc<Self>, receipts: &Arc<Receipts>, delivery: Delivery) {
         let request = match decode(&delivery) {
             Ok(request) => request,
             Err(error) => {
                 warn!(%error, bytes = delivery.data.len(), "Undecodable message rejected.");
                 settle(
-                    delivery
-                        .acker
-                        .reject(BasicRejectOptions { requeue: false })
+                    receipts
+                        .guard(delivery.acker.reject(BasicRejectOptions { requeue: false }))
                         .await,
                 );
                 return;
@@ -79,7 +112,11 @@ impl Dispatcher {
                 redelivered = delivery.redelivered,
                 "Duplicate request dropped."
             );
-            settle(delivery.acker.ack(BasicAckOptions::default()).await);
+            settle(
+                receipts
+                    .guard(delivery.acker.ack(BasicAckOptions::default()))
+                    .await,
+            );
             return;
         }
         let Ok(slot) = self.pending.clone().acquire_owned().await else {
@@ -92,14 +129,25 @@ impl Dispatcher {
             msg_id = request.msg_id
         );
         let this = self.clone();
-        self.tasks
-            .spawn(async move { this.process(delivery, request, slot).await }.instrument(span));
+        let receipts = receipts.clone();
+        self.tasks.spawn(
+            async move { this.process(&receipts, delivery, request, slot).await }.instrument(span),
+        );
     }
 
-    async fn process(&self, delivery: Delivery, request: Request, _slot: OwnedSemaphorePermit) {
+    async fn process(
+        &self,
+        receipts: &Receipts,
+        delivery: Delivery,
+        request: Request,
+        _slot: OwnedSemaphorePermit,
+    ) {
         let received = Instant::now();
         // Before execution: a request runs at most once (`amqpdriver.py`).
-        match delivery.acker.ack(BasicAckOptions::default()).await {
+        match receipts
+            .guard(delivery.acker.ack(BasicAckOptions::default()))
+            .await
+        {
             Ok(true) => {}
             outcome => {
                 if let Some(id) = &request.unique_id {
@@ -253,7 +301,7 @@ fn log_cast(outcome: Result<Value, RemoteError>) {
     }
 }
 
-fn settle(outcome: lapin::Result<bool>) {
+fn settle(outcome: Result<bool, PublishError>) {
     if let Err(error) = outcome {
         debug!(%error, "Message could not be settled, the broker will send it again.");
     }

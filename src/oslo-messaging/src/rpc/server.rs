@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::declare::declare_queue;
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, Receipts};
 use super::reply::Replies;
 use super::topology::{QueueSpec, queues};
 use super::{Handler, PlainSerializer, Serializer, Target};
@@ -222,7 +222,7 @@ impl Listener {
     }
 
     /// Declares, consumes and dispatches; returns why that ended.
-    async fn listen(&self, session: &Session) -> String {
+    async fn listen(&self, session: &Arc<Session>) -> String {
         let consuming = tokio::select! {
             () = self.stop.cancelled() => return "shutting down".to_owned(),
             consuming = self.ticking(self.consume(session)) => consuming,
@@ -231,6 +231,7 @@ impl Listener {
             Ok(consuming) => consuming,
             Err(error) => return error.to_string(),
         };
+        let receipts = Arc::new(Receipts::new(session.clone()));
         session.mark_useful();
         info!(
             host = session.broker,
@@ -238,10 +239,13 @@ impl Listener {
             "Listening."
         );
         self.state.send_replace(ServerState::Listening);
-        let why = self.dispatch(&mut consuming).await;
+        let why = self.dispatch(&receipts, &mut consuming).await;
         if self.stop.is_cancelled() {
-            self.drain(session, &mut consuming).await;
-        } else if consuming.channel.status().connected() {
+            self.drain(session, &receipts, &mut consuming).await;
+            return why;
+        }
+        receipts.end();
+        if consuming.channel.status().connected() {
             let _ = timeout(
                 CANCEL_TIMEOUT,
                 session.guard(consuming.channel.close(200, "OK".into())),
@@ -251,7 +255,7 @@ impl Listener {
         why
     }
 
-    async fn dispatch(&self, consuming: &mut Consuming) -> String {
+    async fn dispatch(&self, receipts: &Arc<Receipts>, consuming: &mut Consuming) -> String {
         loop {
             let item = tokio::select! {
                 biased;
@@ -261,7 +265,7 @@ impl Listener {
             match item {
                 Some(Item::Delivery(delivery)) => {
                     self.progress.fetch_add(1, Ordering::Relaxed);
-                    self.dispatcher.accept(*delivery).await;
+                    self.dispatcher.accept(receipts, *delivery).await;
                 }
                 Some(Item::Ended(why)) => return why,
                 None => return "all consumers ended".to_owned(),
@@ -307,7 +311,7 @@ impl Listener {
 
     /// Tells the broker to stop, dispatches what was delivered until then, and
     /// removes the queue that only this process could use.
-    async fn drain(&self, session: &Session, consuming: &mut Consuming) {
+    async fn drain(&self, session: &Session, receipts: &Arc<Receipts>, consuming: &mut Consuming) {
         let cancel = async {
             for tag in &consuming.tags {
                 session
@@ -327,7 +331,7 @@ impl Listener {
         }
         while let Ok(Some(item)) = timeout(CANCEL_TIMEOUT, consuming.items.next()).await {
             if let Item::Delivery(delivery) = item {
-                self.dispatcher.accept(*delivery).await;
+                self.dispatcher.accept(receipts, *delivery).await;
             }
         }
         for spec in self.queues.iter().filter(|spec| spec.delete_on_close) {

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use lapin::Event;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::state::Shared;
-use super::{ConnectionState, PROGRESS_INTERVAL, Session, TransportConfig};
+use super::{ConnectionState, PROGRESS_INTERVAL, PublishError, Session, TransportConfig};
 use crate::connect::{ConnectError, ConnectErrorKind, Dialer, Schedule};
 use crate::{BrokerAddress, RabbitOptions};
 
+/// How long the reason of a break may lag behind the break itself.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(100);
 /// A cause of failure is repeated in the log at most this often.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -179,7 +181,7 @@ impl Supervisor {
                     session.close().await;
                     return "closed".to_owned();
                 }
-                () = session.closed() => return last_words(events),
+                () = session.closed() => return last_words(events).await,
                 Some(event) = events.next() => {
                     if let Some(why) = self.on_event(session, event) {
                         return why;
@@ -219,7 +221,8 @@ impl Supervisor {
             // A refused channel operation is reported here, too; its caller has
             // the error, and the connection lives on.
             Event::Error(error) => {
-                (!session.connection.status().connected()).then(|| error.to_string())
+                let broken = !session.connection.status().connected();
+                broken.then(|| PublishError::from(&error).to_string())
             }
             _ => None,
         }
@@ -240,14 +243,21 @@ fn check_interval(heartbeat: Option<Duration>) -> Duration {
     fraction.clamp(Duration::from_millis(250), PROGRESS_INTERVAL / 2)
 }
 
-/// The error event of a socket that is already gone, if there was one.
-fn last_words(events: &mut (impl Stream<Item = Event> + Unpin)) -> String {
-    while let Some(Some(event)) = events.next().now_or_never() {
-        if let Event::Error(error) = event {
-            return error.to_string();
+/// The error behind a socket that is already gone: lapin's event of it comes
+/// from another task, a moment later.
+async fn last_words(events: &mut (impl Stream<Item = Event> + Unpin)) -> String {
+    let error = async {
+        while let Some(event) = events.next().await {
+            if let Event::Error(error) = event {
+                return Some(PublishError::from(&error).to_string());
+            }
         }
+        None
+    };
+    match timeout(LAST_WORDS_TIMEOUT, error).await {
+        Ok(Some(error)) => error,
+        _ => "the connection was closed".to_owned(),
     }
-    "the connection was closed".to_owned()
 }
 
 /// Runs `future`, counting progress meanwhile.

@@ -84,7 +84,7 @@ pub fn decode_body(
 
 /// Puts `payload` into an envelope. The inner payload is a JSON *string*.
 pub fn encode_body(payload: &Map) -> Vec<u8> {
-    let inner = Value::Object(payload.clone()).to_string();
+    let inner = serde_json::to_string(payload).expect("JSON objects have string keys only");
     json!({ VERSION_KEY: VERSION, MESSAGE_KEY: inner })
         .to_string()
         .into_bytes()
