@@ -1,6 +1,7 @@
 //! `prepare`: from an empty volume to a server the tenant can log in to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use datastore::{Database, Error, PrepareRequest, Result, Secret, User};
 use serde_json::{Map, Value};
@@ -11,6 +12,12 @@ use crate::journal::{Record, State};
 use crate::rpc::args::{Args, ArgsError};
 use crate::rpc::context::Context;
 use crate::status::Phase;
+
+/// When the fault is told again. The taskmanager sees the failed status at its
+/// next poll, up to 30 s later (`trove/common/utils.py`, `poll_until`), and
+/// then replaces the fault by one that says only that the status was not
+/// active. Nothing tells the guest when it has.
+const FAULT_AGAIN: Duration = Duration::from_secs(40);
 
 /// The arguments of `prepare` that mean something natively.
 pub struct PrepareCall {
@@ -151,8 +158,20 @@ impl Operations {
             error!(%error, "Failure not recorded.");
         }
         self.status.enter(Phase::Failed);
-        self.notify_failure(record.notification, record.context, reason)
+        let (notification, context) = (record.notification, record.context);
+        self.notify_failure(notification.clone(), context.clone(), reason)
             .await;
+        let Some(notification) = notification else {
+            return;
+        };
+        let (conductor, reason) = (self.conductor.clone(), reason.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(FAULT_AGAIN).await;
+            let repeated = conductor.notify_failure(notification, context, &reason);
+            if let Err(error) = repeated.await {
+                warn!(%error, "Failure not notified again.");
+            }
+        });
     }
 
     async fn report_root(&self, context: &Context) {

@@ -274,6 +274,9 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
         bench.casts("notify_exc_info")[0]["message"],
         "mysqld did not start"
     );
+    // The taskmanager has put a fault of its own in its place by now.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.casts("notify_exc_info").len(), 2);
     // A restarted agent says the same again.
     assert_eq!(
         phase_on_disk(&bench.operations.journal, &bench.operations.markers),
