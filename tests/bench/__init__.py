@@ -12,15 +12,13 @@ import secrets
 import string
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 from lab import network, settings
 from lab.lab import Lab
 from lab.progress import Progress
 
-from bench import measure, report, rows
-from bench.lean_client import Instance
+from bench import create_active, measure, report, rows
 from bench.report import Row
 
 OUTPUT = settings.REPO / "target/bench"
@@ -46,7 +44,7 @@ def random_key() -> str:
 def measure_rpc(lab: Lab, options: argparse.Namespace) -> tuple[list[Row], str]:
     """Both agents on the lab's broker; the rows and a note."""
     what = measure.Settings(
-        instance=Instance(str(uuid.uuid4()), random_key()),
+        key=random_key(),
         binary=str(options.agent.resolve()),
         runs=options.runs,
         calls=options.calls,
@@ -59,9 +57,9 @@ def measure_rpc(lab: Lab, options: argparse.Namespace) -> tuple[list[Row], str]:
     venv = lab.parts.venv
     found = [*rows.rpc_rows(result), rows.size_row(options.agent, venv)]
     note = (
-        f"RPC: medians of {options.runs} runs a side, taking turns after one warm-up each, "
-        f"{options.calls} calls per run and window; sealed with a key; broker and agents "
-        f"on {os.cpu_count()} CPUs.\n{rows.floor(result)}"
+        f"RPC: medians of {options.runs} runs after one to warm up; {options.calls} calls per "
+        f"run, side and window, in {measure.BLOCKS} blocks by turns; sealed with a key; all on "
+        f"{os.cpu_count()} CPUs.\n{rows.floor(result)}"
     )
     return found, note
 
@@ -70,7 +68,7 @@ def main(argv: list[str]) -> int:
     """Run the benchmarks; 1 if a bar is missed."""
     options = parse(argv)
     if not options.agent.is_file():
-        raise FileNotFoundError(f"{options.agent} is not there: run `make dist`")
+        raise LookupError(f"{options.agent} is not there: run `make dist`")
     (OUTPUT / "logs").mkdir(parents=True, exist_ok=True)
     os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
     progress = Progress()
@@ -84,9 +82,16 @@ def main(argv: list[str]) -> int:
                 some, note = measure_rpc(lab, options)
             found += some
             notes.append(note)
+        if options.only in (None, "create"):
+            with progress.step("Instances, by agent and by hand"):
+                some, several = create_active.compare(lab, options.creates, progress.say)
+            found += some
+            notes += several
     finally:
         lab.down()
     report.write(found, OUTPUT / "results.json")
+    load = " ".join(f"{average:.1f}" for average in os.getloadavg())
+    notes.append(f"Load averages of the machine at the end: {load}.")
     print("\n".join([report.table(found), "", *notes]))
     missed = [row.name for row in found if row.missed]
     if missed:

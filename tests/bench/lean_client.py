@@ -90,9 +90,13 @@ class LeanClient:
         """Forget requests that nobody has fetched."""
         self._channel.queue_purge(self._topic)
 
-    def consumers(self) -> int:
-        """How many agents are fetching from the queue."""
-        return self._channel.queue_declare(self._topic, passive=True).consumer_count
+    def wait_unattended(self) -> None:
+        """Wait until the broker has noticed that the agent is gone."""
+        deadline = time.monotonic() + CALL_TIMEOUT
+        while self._channel.queue_declare(self._topic, passive=True).consumer_count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._topic} keeps a consumer")
+            time.sleep(0.05)
 
     def post(self, routing_key: str | None = None) -> None:
         """Send one rpc_ping; the time starts now.

@@ -10,7 +10,6 @@ loop device and all mounts vanish with the last process of the namespace.
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from lab import rabbitmq
@@ -20,17 +19,10 @@ from bench.lean_client import EXCHANGE, Instance
 OVERLAYS = (Path("/etc"), Path("/run"), Path("/var/lib"))
 # Upstream's default for MySQL.
 MOUNT_POINT = Path("/var/lib/mysql")
-CONFIG_DIR = Path("/etc/trove/conf.d")
+CONFIG = Path("/etc/trove")
+# An oslo.config file for a client on the control plane's side.
+CLIENT_CONFIG = CONFIG / "client.conf"
 VOLUME_MIB = 64
-
-
-@dataclass(frozen=True)
-class Sandbox:
-    """What the processes inside need to know."""
-
-    config_dir: Path
-    # An oslo.config file for a client on the control plane's side.
-    client_config: Path
 
 
 def _run(*argv: str | Path) -> str:
@@ -40,8 +32,8 @@ def _run(*argv: str | Path) -> str:
     return done.stdout.strip()
 
 
-def prepare(memory: Path, instance: Instance) -> Sandbox:
-    """Mount everything below the directory `memory` and configure the guest.
+def prepare(memory: Path) -> None:
+    """Mount everything below the directory `memory`.
 
     Must be called in a mount namespace that is private to the benchmark.
     """
@@ -54,21 +46,19 @@ def prepare(memory: Path, instance: Instance) -> Sandbox:
         work.mkdir()
         options = f"lowerdir={directory},upperdir={upper},workdir={work}"
         _run("mount", "-t", "overlay", "-o", options, "overlay", directory)
-    _configure(instance, _mount_volume(memory / "volume"))
-    client = memory / "client.conf"
-    client.write_text(_transport())
-    return Sandbox(CONFIG_DIR, client)
+    _mount_volume(memory / "volume")
+    CONFIG.mkdir(exist_ok=True)
+    CLIENT_CONFIG.write_text(_transport())
 
 
-def _mount_volume(image: Path) -> str:
-    """Make the data volume and mount it; its device."""
+def _mount_volume(image: Path) -> None:
+    """Make the data volume and mount it."""
     with open(image, "xb") as file:
         file.truncate(VOLUME_MIB << 20)
     _run("mkfs.ext4", "-q", image)
     MOUNT_POINT.mkdir(exist_ok=True)
     # mount(8) sets the loop device up so that unmounting frees it.
     _run("mount", "-o", "loop", image, MOUNT_POINT)
-    return _run("findmnt", "-n", "-o", "SOURCE", "--target", MOUNT_POINT)
 
 
 def _transport() -> str:
@@ -79,16 +69,19 @@ def _transport() -> str:
     )
 
 
-def _configure(instance: Instance, device: str) -> None:
-    """The files that Trove injects into a guest, the same for both agents."""
-    CONFIG_DIR.mkdir(parents=True, exist_ok=True)
-    (CONFIG_DIR / "guest_info.conf").write_text(
+def configure(name: str, instance: Instance) -> Path:
+    """Write the files that Trove injects into a guest; their directory."""
+    device = _run("findmnt", "-n", "-o", "SOURCE", "--target", MOUNT_POINT)
+    directory = CONFIG / f"{name}.d"
+    directory.mkdir()
+    (directory / "guest_info.conf").write_text(
         "[DEFAULT]\n"
         f"guest_id = {instance.id}\n"
         "datastore_manager = mysql\n"
         "datastore_version = 8.4.6\n"
         f"instance_rpc_encr_key = {instance.key}\n"
     )
-    (CONFIG_DIR / "trove-guestagent.conf").write_text(
+    (directory / "trove-guestagent.conf").write_text(
         _transport() + f"[mysql]\ndevice_path = {device}\n"
     )
+    return directory
