@@ -39,6 +39,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod connect;
+mod option_text;
 mod options;
 mod probe;
 mod rpc;

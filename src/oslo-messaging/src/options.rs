@@ -1,5 +1,6 @@
 //! `[oslo_messaging_rabbit]`: every option that touches a server or a caster.
 
+use crate::option_text::Text;
 use crate::wire::Compression;
 
 /// How the next broker is chosen when several are configured
@@ -338,82 +339,6 @@ impl RabbitOptions {
     }
 }
 
-/// One value on its way to a type, with oslo.config's idea of each type.
-struct Text<'a> {
-    name: &'a str,
-    value: &'a str,
-}
-
-impl Text<'_> {
-    fn bad(&self, expected: impl Into<String>) -> OptionError {
-        OptionError::Value {
-            name: self.name.to_owned(),
-            value: self.value.to_owned(),
-            expected: expected.into(),
-        }
-    }
-
-    fn boolean(&self) -> Result<bool, OptionError> {
-        match self.value.to_ascii_lowercase().as_str() {
-            "true" | "1" | "on" | "yes" => Ok(true),
-            "false" | "0" | "off" | "no" => Ok(false),
-            _ => Err(self.bad("expected true or false")),
-        }
-    }
-
-    fn integer<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
-        &self,
-        min: T,
-    ) -> Result<T, OptionError> {
-        match self.value.parse::<T>() {
-            Ok(number) if number >= min => Ok(number),
-            _ => Err(self.bad(format!("expected a whole number of at least {min}"))),
-        }
-    }
-
-    fn seconds(&self) -> Result<f64, OptionError> {
-        match self.value.parse::<f64>() {
-            Ok(number) if number.is_finite() && (0.0..=86_400.0).contains(&number) => Ok(number),
-            _ => Err(self.bad("expected seconds, 0 to 86400")),
-        }
-    }
-
-    fn failover(&self) -> Result<FailoverStrategy, OptionError> {
-        match self.value {
-            "round-robin" => Ok(FailoverStrategy::RoundRobin),
-            "shuffle" => Ok(FailoverStrategy::Shuffle),
-            _ => Err(self.bad("expected round-robin or shuffle")),
-        }
-    }
-
-    fn compression(&self) -> Result<Option<Compression>, OptionError> {
-        match self.value {
-            "" | "none" | "None" => Ok(None),
-            name => Compression::from_name(name)
-                .map(Some)
-                .ok_or_else(|| self.bad("expected gzip or bz2")),
-        }
-    }
-
-    fn login_method(&self) -> Result<LoginMethod, OptionError> {
-        match self.value {
-            "PLAIN" => Ok(LoginMethod::Plain),
-            "AMQPLAIN" => Ok(LoginMethod::AmqPlain),
-            "EXTERNAL" => Ok(LoginMethod::External),
-            "RABBIT-CR-DEMO" => Ok(LoginMethod::RabbitCrDemo),
-            _ => Err(self.bad("expected PLAIN, AMQPLAIN, EXTERNAL or RABBIT-CR-DEMO")),
-        }
-    }
-
-    fn ssl_version(&self) -> Result<String, OptionError> {
-        const NAMES: &[&str] = &["", "tlsv1", "sslv23", "tlsv1_1", "tlsv1_2", "tlsv1_3"];
-        if NAMES.contains(&self.value.to_ascii_lowercase().as_str()) {
-            return Ok(self.value.to_owned());
-        }
-        Err(self.bad("expected TLSv1, SSLv23, TLSv1_1, TLSv1_2 or TLSv1_3"))
-    }
-}
-
 fn default_hostname() -> String {
     nix::unistd::gethostname()
         .ok()
@@ -429,80 +354,5 @@ fn default_processname() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_can_be_set() {
-        let mut options = RabbitOptions::default();
-        for name in OPTION_NAMES {
-            let value = match *name {
-                "kombu_failover_strategy" => "shuffle",
-                "kombu_compression" => "bz2",
-                "rabbit_login_method" => "EXTERNAL",
-                "ssl_version" => "TLSv1_2",
-                _ => "1",
-            };
-            options.set(name, value).unwrap();
-        }
-        let defaults = format!("{:?}", RabbitOptions::default());
-        let set = format!("{options:?}");
-        for (before, after) in defaults.split(", ").zip(set.split(", ")) {
-            let same = [
-                "direct_mandatory_flag",
-                "ssl_enforce_hostname",
-                "rabbit_retry_interval",
-                "kombu_reconnect_delay",
-            ];
-            if !same.iter().any(|name| before.contains(name)) {
-                assert_ne!(before, after);
-            }
-        }
-    }
-
-    #[test]
-    fn aliases_reach_the_same_field() {
-        let mut options = RabbitOptions::default();
-        options.set("kombu_ssl_ca_certs", "/etc/ca.pem").unwrap();
-        options.set("rabbit_use_ssl", "Yes").unwrap();
-        options.set("kombu_reconnect_timeout", "7").unwrap();
-        options.set("rabbit_quroum_max_memory_bytes", "9").unwrap();
-        options.set("heartbeat_in_pthread", "whatever").unwrap();
-        assert_eq!(options.ssl_ca_file, "/etc/ca.pem");
-        assert!(options.ssl);
-        assert_eq!(options.kombu_missing_consumer_retry_timeout, 7);
-        assert_eq!(options.rabbit_quorum_max_memory_bytes, 9);
-    }
-
-    #[test]
-    fn bad_values_say_what_is_allowed() {
-        let mut options = RabbitOptions::default();
-        let error = options.set("rabbit_retry_interval", "0").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "rabbit_retry_interval = 0: expected a whole number of at least 1"
-        );
-        assert!(matches!(
-            options.set("rabbit_hosts", "x"),
-            Err(OptionError::Unknown(_))
-        ));
-        assert!(options.set("ssl", "maybe").is_err());
-        assert!(options.set("kombu_reconnect_delay", "NaN").is_err());
-    }
-
-    #[test]
-    fn conflicts_are_refused() {
-        let quorum_and_ha = RabbitOptions {
-            rabbit_ha_queues: true,
-            rabbit_quorum_queue: true,
-            ..RabbitOptions::default()
-        };
-        assert!(quorum_and_ha.validate().is_err());
-        let stream = RabbitOptions {
-            rabbit_stream_fanout: true,
-            ..RabbitOptions::default()
-        };
-        assert!(stream.validate().is_err());
-        assert!(RabbitOptions::default().validate().is_ok());
-    }
-}
+#[path = "options_tests.rs"]
+mod tests;
