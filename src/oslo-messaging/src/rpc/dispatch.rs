@@ -123,6 +123,8 @@ impl Dispatcher {
             return;
         };
         let span = info_span!(
+            // Not inside the listener's span: its topic would stand in every line.
+            parent: None,
             "rpc",
             method = request.method,
             request_id = field::Empty,
