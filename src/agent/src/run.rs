@@ -21,8 +21,9 @@ use crate::config::Settings;
 use crate::host::Host;
 use crate::journal::Journal;
 use crate::markers::Markers;
+use crate::operations::Operations;
 use crate::operations::recovery::phase_on_disk;
-use crate::operations::{Operations, Parts};
+use crate::operations::turns::Turns;
 use crate::rpc::dispatch::Dispatcher;
 use crate::rpc::seal::SealKey;
 use crate::rpc::security::Security;
@@ -73,7 +74,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     );
     let datastore = assembly.datastore;
     let host = Arc::new(Host::default());
-    let operations = Arc::new(Operations::new(Parts {
+    let operations = Arc::new(Operations {
         datastore: datastore.clone(),
         conductor: conductor.clone(),
         status: status.clone(),
@@ -81,7 +82,8 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         journal,
         markers,
         volume: assemble::volume(&settings),
-    }));
+        turns: Turns::default(),
+    });
 
     tasks.spawn({
         let (spec, cancel) = (assemble::host(&settings), cancel.clone());

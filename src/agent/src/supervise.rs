@@ -42,7 +42,7 @@ impl Supervisor {
         let mut file = StateFile::new(PathBuf::from(state_file::PATH));
         let mut connection = self.transport.state();
         let mut reported = self.status.reported();
-        let mut running = self.operations.running();
+        let mut running = self.operations.turns.running();
         let watchdog = guest::notify::watchdog_interval();
         // Half the interval is what sd_watchdog_enabled(3) recommends.
         let look = watchdog.map_or(LOOK, |interval| (interval / 2).min(LOOK));
@@ -103,7 +103,7 @@ impl Supervisor {
                 .reported()
                 .borrow()
                 .map(|last| last.status.to_string()),
-            operation: self.operations.running().borrow().map(str::to_owned),
+            operation: self.operations.turns.running().borrow().map(str::to_owned),
             host_refusal: self.host.refusal(),
             refused_requests: self.counters.refused_requests.load(Ordering::Relaxed),
         }

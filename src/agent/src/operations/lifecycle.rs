@@ -28,7 +28,10 @@ impl Operations {
     /// # Errors
     /// When the stop could not be begun.
     pub async fn stop_db(self: Arc<Self>) -> Result<()> {
-        let exclusive = self.exclusive_within("stop_db", LOCK_PATIENCE).await?;
+        let exclusive = self
+            .turns
+            .exclusive_within("stop_db", LOCK_PATIENCE)
+            .await?;
         let hold = self.status.hold();
         let outcome = self.datastore.stop(STOP_PATIENCE).await?;
         drop(hold);
@@ -51,7 +54,7 @@ impl Operations {
     /// When it did not become healthy.
     pub async fn restart(&self) -> Result<()> {
         self.host.ready().await?;
-        let _exclusive = self.exclusive("restart").await?;
+        let _exclusive = self.turns.exclusive("restart").await?;
         let hold = self.status.hold();
         let result = self.datastore.restart().await;
         drop(hold);
@@ -65,7 +68,7 @@ impl Operations {
     /// When it did not become healthy.
     pub async fn start_db_with_conf_changes(&self, config_contents: &str) -> Result<()> {
         self.host.ready().await?;
-        let _exclusive = self.exclusive("start_db_with_conf_changes").await?;
+        let _exclusive = self.turns.exclusive("start_db_with_conf_changes").await?;
         let hold = self.status.hold();
         let result = self.datastore.start_with_config(config_contents).await;
         drop(hold);
@@ -78,7 +81,7 @@ impl Operations {
     /// # Errors
     /// When it could not be written.
     pub async fn reset_configuration(&self, config_contents: &str) -> Result<()> {
-        let _exclusive = self.exclusive("reset_configuration").await?;
+        let _exclusive = self.turns.exclusive("reset_configuration").await?;
         self.datastore.reset_configuration(config_contents).await
     }
 }

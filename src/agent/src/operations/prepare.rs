@@ -68,7 +68,7 @@ impl Operations {
     /// # Errors
     /// The reason of a failure, after it was reported.
     pub async fn prepare(&self, call: PrepareCall, context: &Context) -> Result<()> {
-        let _exclusive = self.exclusive("prepare").await?;
+        let _exclusive = self.turns.exclusive("prepare").await?;
         if self.markers.installed() {
             return Err(Error::bad_request(
                 "this guest is prepared already; prepare runs once in the life of an instance",

@@ -23,7 +23,7 @@ impl Operations {
         if self.status.phase() != Phase::Installed || self.host.ready().await.is_err() {
             return;
         }
-        let Ok(_exclusive) = self.exclusive("start").await else {
+        let Ok(_exclusive) = self.turns.exclusive("start").await else {
             return;
         };
         match self.datastore.resume().await {

@@ -89,7 +89,7 @@ impl Operations {
         mount_point: Option<&str>,
     ) -> Result<()> {
         self.check_volume(device, mount_point);
-        let _exclusive = self.exclusive("mount_volume").await?;
+        let _exclusive = self.turns.exclusive("mount_volume").await?;
         self.volume.mount().await.map_err(volume_error)
     }
 
@@ -103,7 +103,7 @@ impl Operations {
         mount_point: Option<&str>,
     ) -> Result<()> {
         self.check_volume(device, mount_point);
-        let _exclusive = self.exclusive("unmount_volume").await?;
+        let _exclusive = self.turns.exclusive("unmount_volume").await?;
         self.volume.unmount().await.map_err(volume_error)
     }
 
@@ -118,7 +118,7 @@ impl Operations {
         online: bool,
     ) -> Result<()> {
         self.check_volume(device, mount_point);
-        let _exclusive = self.exclusive("resize_fs").await?;
+        let _exclusive = self.turns.exclusive("resize_fs").await?;
         self.volume.resize(online).await.map_err(volume_error)
     }
 

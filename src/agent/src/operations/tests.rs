@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    Database, Page, PageRequest, PasswordChange, PrepareRequest, Secret, ServiceStatus,
-    StopOutcome, User, UserAttributes,
+    Database, Error, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
+    ServiceStatus, StopOutcome, User, UserAttributes,
 };
 use guest::{FsType, VolumeSpec};
 use serde_json::{Map, Value, json};
@@ -175,7 +176,7 @@ fn bench(datastore: Memory) -> Bench {
         command_timeout: Duration::from_secs(1),
         num_tries: 1,
     };
-    let operations = Arc::new(Operations::new(Parts {
+    let operations = Arc::new(Operations {
         datastore: datastore.clone(),
         conductor: conductor.clone(),
         status: status.clone(),
@@ -183,7 +184,8 @@ fn bench(datastore: Memory) -> Bench {
         journal: Journal::new(dir.path().join("operation.json")),
         markers: Markers::new(&dir.path().join("opt")),
         volume,
-    }));
+        turns: Turns::default(),
+    });
     Bench {
         operations,
         recorder,
@@ -207,6 +209,16 @@ fn context() -> Context {
     map.insert("auth_token".into(), "token-canary".into());
     map.insert("trove_notification".into(), json!({"request_id": "req-1"}));
     Context::new(map)
+}
+
+fn interrupted_prepare() -> Record {
+    Record {
+        method: "prepare".into(),
+        request_id: None,
+        notification: Some(Map::new()),
+        context: Value::Null,
+        state: State::Running,
+    }
 }
 
 impl Bench {
@@ -336,13 +348,7 @@ async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
     bench
         .operations
         .journal
-        .write(&Record {
-            method: "prepare".into(),
-            request_id: None,
-            notification: Some(Map::new()),
-            context: Value::Null,
-            state: State::Running,
-        })
+        .write(&interrupted_prepare())
         .unwrap();
     assert_eq!(
         phase_on_disk(&bench.operations.journal, &bench.operations.markers),
@@ -368,13 +374,7 @@ async fn a_prepare_interrupted_after_its_last_step_is_complete() {
     bench
         .operations
         .journal
-        .write(&Record {
-            method: "prepare".into(),
-            request_id: None,
-            notification: Some(Map::new()),
-            context: Value::Null,
-            state: State::Running,
-        })
+        .write(&interrupted_prepare())
         .unwrap();
     assert_eq!(
         phase_on_disk(&bench.operations.journal, &bench.operations.markers),
@@ -402,10 +402,10 @@ async fn lifecycle_operations_exclude_one_another_and_changes() {
         refused.to_string().contains("restart is still at work"),
         "{refused}"
     );
-    assert!(bench.operations.change("create_user").await.is_err());
+    assert!(bench.operations.turns.change("create_user").await.is_err());
     bench.datastore.restart_gate.as_ref().unwrap().notify_one();
     first.await.unwrap().unwrap();
-    bench.operations.change("create_user").await.unwrap();
+    bench.operations.turns.change("create_user").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,9 +415,21 @@ async fn stop_answers_while_the_server_still_stops_and_others_wait_for_its_end()
         ..Memory::default()
     });
     bench.operations.clone().stop_db().await.unwrap();
-    assert!(bench.operations.exclusive("unmount_volume").await.is_err());
+    assert!(
+        bench
+            .operations
+            .turns
+            .exclusive("unmount_volume")
+            .await
+            .is_err()
+    );
     bench.datastore.restart_gate.as_ref().unwrap().notify_one();
-    bench.operations.exclusive("unmount_volume").await.unwrap();
+    bench
+        .operations
+        .turns
+        .exclusive("unmount_volume")
+        .await
+        .unwrap();
 }
 
 #[test]

@@ -198,7 +198,7 @@ async fn databases(operations: &Operations, method: &str, mut args: Args) -> Rep
         "create_database" => {
             let databases: Vec<Database> = args.required("databases")?;
             done(args)?;
-            let _turn = operations.change("create_database").await?;
+            let _turn = operations.turns.change("create_database").await?;
             datastore.create_databases(&databases).await?;
             Ok(Value::Null)
         }
@@ -210,7 +210,7 @@ async fn databases(operations: &Operations, method: &str, mut args: Args) -> Rep
         _ => {
             let database: Database = args.required("database")?;
             done(args)?;
-            let _turn = operations.change("delete_database").await?;
+            let _turn = operations.turns.change("delete_database").await?;
             datastore.delete_database(&database).await?;
             Ok(Value::Null)
         }
@@ -223,7 +223,7 @@ async fn users(operations: &Operations, method: &str, mut args: Args) -> Reply {
         "create_user" => {
             let users: Vec<User> = args.required("users")?;
             done(args)?;
-            let _turn = operations.change("create_user").await?;
+            let _turn = operations.turns.change("create_user").await?;
             datastore.create_users(&users).await?;
         }
         "list_users" => {
@@ -234,7 +234,7 @@ async fn users(operations: &Operations, method: &str, mut args: Args) -> Reply {
         "delete_user" => {
             let user: User = args.required("user")?;
             done(args)?;
-            let _turn = operations.change("delete_user").await?;
+            let _turn = operations.turns.change("delete_user").await?;
             datastore.delete_user(&user).await?;
         }
         "get_user" => {
@@ -246,7 +246,7 @@ async fn users(operations: &Operations, method: &str, mut args: Args) -> Reply {
             let (name, host) = account(&mut args)?;
             let attributes: UserAttributes = args.required("user_attrs")?;
             done(args)?;
-            let _turn = operations.change("update_attributes").await?;
+            let _turn = operations.turns.change("update_attributes").await?;
             datastore
                 .update_attributes(&name, host.as_deref(), &attributes)
                 .await?;
@@ -254,7 +254,7 @@ async fn users(operations: &Operations, method: &str, mut args: Args) -> Reply {
         _ => {
             let changes: Vec<PasswordChange> = args.required("users")?;
             done(args)?;
-            let _turn = operations.change("change_passwords").await?;
+            let _turn = operations.turns.change("change_passwords").await?;
             datastore.change_passwords(&changes).await?;
         }
     }
@@ -269,14 +269,14 @@ async fn access(operations: &Operations, method: &str, mut args: Args) -> Reply 
         "grant_access" => {
             let databases: Vec<String> = args.required("databases")?;
             done(args)?;
-            let _turn = operations.change("grant_access").await?;
+            let _turn = operations.turns.change("grant_access").await?;
             datastore.grant_access(&name, host, &databases).await?;
             Ok(Value::Null)
         }
         "revoke_access" => {
             let database: String = args.required("database")?;
             done(args)?;
-            let _turn = operations.change("revoke_access").await?;
+            let _turn = operations.turns.change("revoke_access").await?;
             datastore.revoke_access(&name, host, &database).await?;
             Ok(Value::Null)
         }
@@ -294,12 +294,12 @@ async fn root(operations: &Operations, method: &str, mut args: Args) -> Reply {
     match method {
         "is_root_enabled" => Ok(json!(datastore.is_root_enabled().await?)),
         "disable_root" => {
-            let _turn = operations.change("disable_root").await?;
+            let _turn = operations.turns.change("disable_root").await?;
             datastore.disable_root().await?;
             Ok(Value::Null)
         }
         _ => {
-            let _turn = operations.change("enable_root").await?;
+            let _turn = operations.turns.change("enable_root").await?;
             Ok(json!(datastore.enable_root(password.as_ref()).await?))
         }
     }
