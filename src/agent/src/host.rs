@@ -50,7 +50,13 @@ impl Host {
     pub async fn run(&self, spec: HostSpec, cancel: CancellationToken) {
         let mut pause = Duration::from_secs(1);
         loop {
-            let reason = match prepare(&spec).await {
+            // Cut off by the end of the agent, a format is recognised and done
+            // again by the next one.
+            let tried = tokio::select! {
+                () = cancel.cancelled() => return,
+                tried = prepare(&spec) => tried,
+            };
+            let reason = match tried {
                 Ok(()) => {
                     self.0.send_replace(Readiness::Ready);
                     return;
