@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 from lab.demo import Workshop
 from lab.lab import Lab
-from lab.settings import DATASTORES
 
 
-@pytest.mark.parametrize("datastore", DATASTORES)
-def test_workshop_commands(lab: Lab, datastore: str) -> None:
-    """Every step of the demo holds what it promises."""
+def test_workshop_commands(lab: Lab) -> None:
+    """Every step of the demo holds what it promises.
+
+    On MySQL only: the client takes seconds for each command, and what it asks
+    for is tested on both datastores without it.
+    """
     lab.use_mode("encrypted")
-    Workshop(lab, datastore, sys.stdout).run()
+    Workshop(lab, "mysql", sys.stdout).run()
