@@ -31,7 +31,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--agent", type=Path, default=BINARY, help="the binary to measure")
     parser.add_argument("--runs", type=int, default=5, help="starts of each agent")
     parser.add_argument("--calls", type=int, default=1000, help="per run and window")
-    parser.add_argument("--creates", type=int, default=3, help="instances per datastore")
+    parser.add_argument("--creates", type=int, default=5, help="instances per datastore")
     parser.add_argument("--only", choices=PARTS, help="one part of it")
     return parser.parse_args(argv)
 
@@ -54,11 +54,10 @@ def measure_rpc(lab: Lab, options: argparse.Namespace) -> tuple[list[Row], str]:
     argv = network.entering(lab.name, measure.command(Path(sys.executable), what))
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(done.stdout)
-    venv = lab.parts.venv
-    found = [*rows.rpc_rows(result), rows.size_row(options.agent, venv)]
+    found = [*rows.rpc_rows(result), rows.size_row(options.agent)]
     note = (
         f"RPC: medians of {options.runs} runs after one to warm up; {options.calls} calls per "
-        f"run, side and window, in {measure.BLOCKS} blocks by turns; sealed with a key; all on "
+        f"run, side and window, in blocks by turns; sealed with a key; all on "
         f"{os.cpu_count()} CPUs.\n{rows.floor(result)}"
     )
     return found, note

@@ -25,7 +25,10 @@ from bench.lean_client import Instance, LeanClient
 OSLO_CLIENT = Path(__file__).with_name("oslo_client.py")
 WINDOWS = (1, 32)
 WARM_UP = 100
+# Calls come in this many blocks, or fewer, so that filling and emptying the
+# window is a small part of each.
 BLOCKS = 10
+BLOCK_WINDOWS = 10
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,13 @@ class Run:
         return running
 
     def _lean(self, running: list[Running], window: int) -> None:
+        calls = self._settings.calls
+        blocks = max(1, min(BLOCKS, calls // (BLOCK_WINDOWS * window)))
         before = [process.cpu_seconds() for process in running]
         times: list[list[float]] = [[] for _ in running]
-        for _ in range(BLOCKS):
+        for _ in range(blocks):
             for side, taken in zip(self._sides, times):
-                taken += side.client.call(self._settings.calls // BLOCKS, window)
+                taken += side.client.call(calls // blocks, window)
         for side, process, taken, begun in zip(self._sides, running, times, before):
             cpu = (process.cpu_seconds() - begun) / len(taken) * 1000
             self._note(side, {**quantiles(f"lean_{window}", taken), f"cpu_{window}": cpu})

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from importlib import metadata
 from pathlib import Path
 from statistics import median
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bench.report import MEGABYTE, Bar, Row
 
@@ -11,11 +16,20 @@ SIDES = ("ours", "upstream")
 MILLISECONDS = 1e3
 
 
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(p.lstat().st_size for p in path.rglob("*") if not p.is_dir())
+def installed_size(name: str) -> int:
+    """Bytes of an installed Python package and of all that it requires."""
+    total, seen, waiting = 0, set(), {name}
+    while waiting:
+        distribution = metadata.distribution(waiting.pop())
+        seen.add(canonicalize_name(distribution.name))
+        paths = (file.locate() for file in distribution.files or ())
+        total += sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+        for line in distribution.requires or ():
+            required = Requirement(line)
+            if required.marker is None or required.marker.evaluate({"extra": ""}):
+                waiting.add(canonicalize_name(required.name))
+        waiting -= seen
+    return total
 
 
 def rpc_rows(result: dict) -> list[Row]:
@@ -48,10 +62,10 @@ def rpc_rows(result: dict) -> list[Row]:
     return rows
 
 
-def size_row(binary: Path, venv: Path) -> Row:
-    """Our one file against upstream's Python environment, without Python itself."""
-    ours, upstream = size(binary) / MEGABYTE, size(venv) / MEGABYTE
-    return Row("size on disk", ours, upstream, "MB", Bar(value=14))
+def size_row(binary: Path) -> Row:
+    """Our one file against upstream's package and its dependencies, without Python."""
+    ours, upstream = binary.stat().st_size, installed_size("trove")
+    return Row("size on disk", ours / MEGABYTE, upstream / MEGABYTE, "MB", Bar(value=14))
 
 
 def floor(result: dict) -> str:
