@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -125,10 +126,11 @@ class Agent:
         """What it tells `status` about itself."""
         return json.loads(self.path("/run/trove-guestagent/state.json").read_text())
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the program with other arguments beside the agent."""
         argv = ["nsenter", f"--target={self.process.pid}", "--mount", "--root", "--wd"]
-        argv += ["env", "-i", PROGRAM, f"--config-dir={CONFIG_DIR}", *arguments]
+        argv += ["env", "-i", *(f"{name}={value}" for name, value in environment.items())]
+        argv += [PROGRAM, f"--config-dir={CONFIG_DIR}", *arguments]
         return subprocess.run(
             argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
         )
@@ -179,13 +181,22 @@ class Sandbox:
         default: Mapping[str, object] = {},
         rabbit: Mapping[str, object] = {},
         own: Mapping[str, object] = {},
+        files: Mapping[str, Path] = {},
         volume: bool = True,
         wait: bool = True,
+        after: Agent | None = None,
     ) -> Iterator[Agent]:
-        """Run an agent. The mappings are options of [DEFAULT],
-        [oslo_messaging_rabbit] and [guest_agent]."""
-        directory = self._directory(instance)
-        files = {
+        """Run an agent. The first mappings are options of [DEFAULT],
+        [oslo_messaging_rabbit] and [guest_agent]; `files` are copied to the
+        paths they are mapped from. `after` gives it the root of one that has
+        ended, as after a restart."""
+        directory = after.directory if after else self._directory(instance)
+        upper = directory / "upper"
+        for inside, source in files.items():
+            target = upper / inside.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        config = {
             "guest_info.conf": {
                 "DEFAULT": {
                     "guest_id": instance.id,
@@ -207,8 +218,8 @@ class Sandbox:
                 "guest_agent": own,
             },
         }
-        for name, sections in files.items():
-            path = directory / "upper" / CONFIG_DIR.lstrip("/") / name
+        for name, sections in config.items():
+            path = upper / CONFIG_DIR.lstrip("/") / name
             path.write_text(_ini(sections))
             path.chmod(0o644)  # as cloud-init leaves it
         agent = self._start(directory, instance, volume)

@@ -7,7 +7,7 @@ import configparser
 import io
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pymysql
 import yaml
 from trove.common import template
 from trove.common.context import TroveContext
+from trove.common.notification import DBaaSAPINotification, DBaaSInstanceCreate
 from trove.guestagent.api import API
 from trove.instance.models import _instance_encryption_key
 
@@ -25,9 +26,10 @@ from lab.guests.machine import Machine
 from lab.guests.spec import Disk, Spec
 from lab.network import MANAGEMENT, USER, Nic
 
-from wire import canary, records
+from wire import canary, oslo, records
 from wire.broker import BrokerLab
 from wire.instance import url
+from wire.oslo import Cast, Conductor
 from wire.proxy import Proxy
 
 GUEST_INFO = "/etc/trove/conf.d/guest_info.conf"
@@ -37,6 +39,7 @@ EXCHANGE = "trove"
 VERSION = "10.11"
 FLAVOR = {"ram": 512, "vcpus": 1, "name": "wire"}
 PREPARE_SECONDS = 90.0
+HEALTHY = {"service_status": "healthy"}
 
 
 class Guest:
@@ -49,6 +52,9 @@ class Guest:
         self.instance = records.instance(EXCHANGE)
         self.key = self.instance.key
         self.user_password = canary.make("user password")
+        self.root_password = canary.make("root password")
+        self.conductor: Conductor
+        self.prepare_casts: list[Cast] = []
         self._spec = self._make_spec()
         directory = lab.state / "guests" / self._spec.id
         self._hypervisor = Machine(directory, lab.name, lab.log / "guests")
@@ -58,8 +64,11 @@ class Guest:
     @contextmanager
     def booted(cls, lab: BrokerLab) -> Iterator[Guest]:
         """Boot it; powered off and gone at the end."""
-        with Proxy() as proxy:
+        with Proxy() as proxy, ExitStack() as stack:
             guest = cls(lab, proxy)
+            guest.conductor = stack.enter_context(
+                oslo.conductor(guest.instance, lab.state / "etc")
+            )
             hypervisor = guest._hypervisor
             hypervisor.build(guest._spec, lab.binary)
             try:
@@ -152,11 +161,19 @@ class Guest:
             _instance_encryption_key._lru.insert(0, self.instance.id)
         return API(context or self.context(), self.instance.id)
 
-    def context(self) -> TroveContext:
-        """A user's context, with a token."""
-        return TroveContext(
-            user_id="wire", project_id="wire", auth_token=canary.make("token")
-        )
+    def context(self, kind: type[DBaaSAPINotification] | None = None) -> TroveContext:
+        """A user's context, with a token, and a notification to be ended."""
+        context = TroveContext(user_id="wire", project_id="wire", auth_token=canary.make("token"))
+        if kind is not None:
+            context.notification = kind(
+                context,
+                request_id=context.request_id,
+                server_type="api",
+                client_ip="127.0.0.1",
+                server_ip="127.0.0.1:8779",
+                tenant_id="wire",
+            )
+        return context
 
     def config_contents(self) -> str:
         """The base configuration, from Trove's own template."""
@@ -175,7 +192,7 @@ class Guest:
             "_databases": [{"_name": "wire", "_character_set": None, "_collate": None}],
             "_is_root": False,
         }
-        self.api().prepare(
+        self.api(context=self.context(DBaaSInstanceCreate)).prepare(
             FLAVOR["ram"],
             "",
             [{"_name": "wire", "_character_set": None, "_collate": None}],
@@ -183,11 +200,17 @@ class Guest:
             device_path="/dev/vdb",
             mount_point="/var/lib/mysql",
             config_contents=self.config_contents(),
+            root_password=self.root_password,
             overrides={"max_connections": 77},
             modules=[],
             ds_version=VERSION,
         )
-        self.machine.wait_message("Instance prepared.", PREPARE_SECONDS)
+        end = self.conductor.wait("notify_end", PREPARE_SECONDS)
+        # The final heartbeat has its own pace.
+        healthy = self.conductor.all[: self.conductor.all.index(end)]
+        if not any(c.args.get("payload") == HEALTHY for c in healthy):
+            self.conductor.wait_status("healthy")
+        self.prepare_casts = list(self.conductor.all)
 
     def login(self, user: str, password: str, **options: Any) -> pymysql.Connection:
         """Log in to the database over TCP."""

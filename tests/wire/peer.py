@@ -49,14 +49,14 @@ def envelope(payload: object) -> bytes:
 class Peer:
     """One connection and one reply queue. Use it from one thread."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, **more_context: object) -> None:
         self.instance = instance
         self.connection = rabbitmq.connect()
         self.channel = self.connection.channel()
         self.reply_queue = f"reply_{uuid.uuid4().hex}"
         self.replies: dict[str, list[dict]] = {}
         self.listen(self.reply_queue)
-        self._context = context()
+        self._context = context() | more_context
 
     def __enter__(self) -> Peer:
         return self
@@ -80,13 +80,13 @@ class Peer:
         assert reply["ending"] is True
         self.replies.setdefault(reply["_msg_id"], []).append(reply)
 
-    def request(self, method: str, args: dict | None = None, **fields: object) -> dict:
+    def request(self, method: str, arguments: dict | None = None, **fields: object) -> dict:
         """The payload of a call; `fields` replace or add to it, None removes."""
         key = self.instance.key
-        args = args or {}
+        arguments = arguments or {}
         payload: dict[str, object] = {
             "method": method,
-            "args": {name: seal(v, key) for name, v in args.items()} if key else args,
+            "args": {name: seal(v, key) for name, v in arguments.items()} if key else arguments,
             "version": "1.0",
             "_msg_id": uuid.uuid4().hex,
             "_reply_q": self.reply_queue,
@@ -120,9 +120,9 @@ class Peer:
             key or self.instance.topic,
         )
 
-    def post(self, method: str, args: dict | None = None, **fields: object) -> str:
+    def post(self, method: str, arguments: dict | None = None, **fields: object) -> str:
         """Send a call; its message id."""
-        payload = self.request(method, args, **fields)
+        payload = self.request(method, arguments, **fields)
         self.publish(envelope(payload))
         return str(payload["_msg_id"])
 
@@ -150,13 +150,13 @@ class Peer:
         key = self.instance.key
         return unseal(reply["result"], key) if key else reply["result"]
 
-    def call(self, method: str, args: dict | None = None, **fields: object) -> Any:
+    def call(self, method: str, arguments: dict | None = None, **fields: object) -> Any:
         """Send a call and wait for its result."""
-        return self.result(self.post(method, args, **fields))
+        return self.result(self.post(method, arguments, **fields))
 
-    def failure(self, method: str, args: dict | None = None, **fields: object) -> dict:
+    def failure(self, method: str, arguments: dict | None = None, **fields: object) -> dict:
         """Send a call that must fail; the failure."""
-        reply = self.wait(self.post(method, args, **fields))
+        reply = self.wait(self.post(method, arguments, **fields))
         assert reply["failure"] is not None and reply["result"] is None, reply
         return json.loads(reply["failure"])
 

@@ -31,8 +31,7 @@ class Link:
     def _pump(self, source: socket.socket, sink: socket.socket, upwards: bool) -> None:
         try:
             while data := source.recv(1 << 16):
-                if upwards:
-                    self._proxy.note(data)
+                self._proxy.note(data, upwards)
                 with self._changed:
                     self._changed.wait_for(lambda: not self._frozen or not self.open)
                 sink.sendall(data)
@@ -70,9 +69,12 @@ class Proxy:
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._changed = threading.Condition()
         self._links: list[Link] = []
-        self._sent = bytearray()
+        # What went to the agent, and what went to the broker.
+        self._passed = (bytearray(), bytearray())
         self._listener: socket.socket | None = None
         self.recording = False
+        # Connections accepted so far.
+        self.accepted = 0
         self.host, self.port = host, 0
         self.open()
 
@@ -116,6 +118,7 @@ class Proxy:
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = Link(self, client, server)
             with self._changed:
+                self.accepted += 1
                 self._links.append(link)
                 self._changed.notify_all()
 
@@ -125,11 +128,11 @@ class Proxy:
             self._links = [link for link in self._links if link.open]
             self._changed.notify_all()
 
-    def note(self, data: bytes) -> None:
-        """Bytes on their way to the broker."""
+    def note(self, data: bytes, upwards: bool) -> None:
+        """Bytes on their way to the broker, or from it."""
         if self.recording:
             with self._changed:
-                self._sent += data
+                self._passed[upwards].extend(data)
                 self._changed.notify_all()
 
     @property
@@ -157,8 +160,21 @@ class Proxy:
             if not self._changed.wait_for(lambda: len(self._links) == count, timeout):
                 raise TimeoutError(f"{len(self._links)} connections, not {count}")
 
-    def wait_sent(self, text: bytes, count: int, timeout: float = 10.0) -> None:
-        """Wait until `text` has gone towards the broker `count` times."""
+    def wait_accepted(self, count: int, timeout: float = 15.0) -> None:
+        """Wait until `count` connections have been accepted in all."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._sent.count(text) >= count, timeout):
-                raise TimeoutError(f"{text!r} was sent {self._sent.count(text)} times")
+            if not self._changed.wait_for(lambda: self.accepted >= count, timeout):
+                raise TimeoutError(f"{self.accepted} connections, not {count}")
+
+    def wait_sent(self, text: bytes, count: int, timeout: float = 10.0) -> None:
+        """Wait until `text` has gone to the broker `count` times."""
+        self._wait_passed(self._passed[True], text, count, timeout)
+
+    def wait_received(self, text: bytes, count: int, timeout: float = 10.0) -> None:
+        """Wait until `text` has come from the broker `count` times."""
+        self._wait_passed(self._passed[False], text, count, timeout)
+
+    def _wait_passed(self, data: bytearray, text: bytes, count: int, timeout: float) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: data.count(text) >= count, timeout):
+                raise TimeoutError(f"{text!r} passed {data.count(text)} times, not {count}")
