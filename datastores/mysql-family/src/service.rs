@@ -44,9 +44,10 @@ impl<F: Flavor> Server<F> {
     pub(crate) async fn bring_up(&self, restart: bool) -> Result<()> {
         let limit = self.settings.state_change_wait_time;
         let started = Instant::now();
-        // A start limit reached earlier must not forbid this start. Nothing to
-        // reset is no reason not to start.
-        if let Err(error) = self.unit.reset_failed().await {
+        // A start limit reached earlier must not forbid this start.
+        if self.unit.state().await.map_err(service_error)?.active == ActiveState::Failed
+            && let Err(error) = self.unit.reset_failed().await
+        {
             warn!(%error, "Failed state of the unit not reset.");
         }
         self.unit.enable().await.map_err(service_error)?;

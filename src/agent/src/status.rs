@@ -178,8 +178,9 @@ impl Status {
         let now = Instant::now();
         last.status != status
             || self.report_interval.is_some_and(|interval| {
+                let eager = now < eager_until && self.phase() == Phase::Installed;
                 // The probe's own period would else make every report late.
-                now + PROBE / 2 >= last.at + interval || now < eager_until
+                now + PROBE / 2 >= last.at + interval || eager
             })
     }
 

@@ -304,14 +304,8 @@ impl VolumeSpec {
             return Ok(());
         }
         info!(fstab = %fstab.display(), uuid = filesystem.uuid, "Volume recorded for the next boot.");
-        if fstab == Path::new(FSTAB) && Path::new("/run/systemd/system").is_dir() {
-            // Best effort: the volume is mounted, and the next boot reads the
-            // file in any case.
-            let reload = Command::new("systemctl").arg("daemon-reload");
-            if let Err(error) = reload.timeout(self.command_timeout).run().await {
-                warn!(%error, "systemd has not read the new fstab yet.");
-            }
-        }
+        // systemd knows the mount already; it reads the file at the next boot, or
+        // with the reload that enabling a unit brings.
         Ok(())
     }
 
