@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 pub use error::VolumeError;
 pub use stats::{FilesystemStats, filesystem_stats};
