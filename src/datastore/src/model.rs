@@ -22,7 +22,11 @@ pub struct Database {
 impl Database {
     /// A database by name, everything else at the server's defaults.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), character_set: None, collate: None }
+        Self {
+            name: name.into(),
+            character_set: None,
+            collate: None,
+        }
     }
 }
 

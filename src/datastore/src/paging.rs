@@ -27,7 +27,11 @@ impl<T> Page<T> {
         let limit = limit.map_or(usize::MAX, |limit| limit as usize);
         let more = items.len() > limit;
         items.truncate(limit);
-        let next_marker = if more { items.last().map(marker_of) } else { None };
+        let next_marker = if more {
+            items.last().map(marker_of)
+        } else {
+            None
+        };
         Self { items, next_marker }
     }
 }
@@ -39,17 +43,34 @@ mod tests {
     #[test]
     fn a_full_list_has_no_next_marker() {
         let page = Page::cut(vec![1, 2], Some(2), |n| n.to_string());
-        assert_eq!(page, Page { items: vec![1, 2], next_marker: None });
+        assert_eq!(
+            page,
+            Page {
+                items: vec![1, 2],
+                next_marker: None
+            }
+        );
     }
 
     #[test]
     fn the_next_marker_is_the_last_item_returned() {
         let page = Page::cut(vec![1, 2, 3], Some(2), |n| n.to_string());
-        assert_eq!(page, Page { items: vec![1, 2], next_marker: Some("2".into()) });
+        assert_eq!(
+            page,
+            Page {
+                items: vec![1, 2],
+                next_marker: Some("2".into())
+            }
+        );
     }
 
     #[test]
     fn no_limit_returns_everything() {
-        assert_eq!(Page::cut(vec![1, 2, 3], None, |n| n.to_string()).items.len(), 3);
+        assert_eq!(
+            Page::cut(vec![1, 2, 3], None, |n| n.to_string())
+                .items
+                .len(),
+            3
+        );
     }
 }

@@ -106,7 +106,12 @@ pub trait Datastore: Send + Sync {
     async fn change_passwords(&self, changes: &[PasswordChange]) -> Result<()>;
 
     /// Gives a user all privileges on databases.
-    async fn grant_access(&self, name: &str, host: Option<&str>, databases: &[String]) -> Result<()>;
+    async fn grant_access(
+        &self,
+        name: &str,
+        host: Option<&str>,
+        databases: &[String],
+    ) -> Result<()>;
 
     /// Takes a user's privileges on a database away.
     async fn revoke_access(&self, name: &str, host: Option<&str>, database: &str) -> Result<()>;
@@ -136,7 +141,11 @@ pub trait Datastore: Send + Sync {
     async fn main_pid(&self) -> Option<u32>;
 
     /// Writes or removes the parameters of the attached configuration group.
-    async fn update_overrides(&self, _overrides: &BTreeMap<String, Value>, _remove: bool) -> Result<()> {
+    async fn update_overrides(
+        &self,
+        _overrides: &BTreeMap<String, Value>,
+        _remove: bool,
+    ) -> Result<()> {
         Err(Error::not_supported("Changing configuration groups"))
     }
 
