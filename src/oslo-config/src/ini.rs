@@ -50,7 +50,7 @@ pub enum SyntaxError {
     /// `[]`.
     #[error("the section has no name")]
     EmptySection,
-    /// A key, section or value that this dialect has no form for ([`write`]).
+    /// A key, section or value that this dialect has no form for ([`write()`]).
     #[error("the key, section or value cannot be written in this format")]
     Unwritable,
 }
