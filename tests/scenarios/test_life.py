@@ -5,6 +5,7 @@ One MariaDB instance, sealed RPC; every test leaves it healthy but the last.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,21 @@ def test_agent_can_be_replaced_under_a_living_connection(instance: Instance) -> 
     assert server_pid(guest) == server
     # The new agent answers and reports.
     assert DATABASE in instance.trove.databases(instance.id)
+    instance.trove.wait_active(instance.id)
+
+
+def test_frozen_agent_is_replaced(instance: Instance) -> None:
+    """No progress, no watchdog ping: systemd starts another one."""
+    guest = instance.guest
+    drop_in = f"/run/systemd/system/{AGENT_UNIT}.d"
+    guest.sh(f"mkdir -p {drop_in} && printf '[Service]\nWatchdogSec=20\n' > {drop_in}/quick.conf")
+    guest.run(["systemctl", "daemon-reload"])
+    guest.run(["systemctl", "restart", AGENT_UNIT])
+    pid = guest.agent_pid()
+    guest.kill_agent(signal.SIGSTOP)
+    guest.wait_agent_restarted(pid, timeout=60)
+    assert any("Watchdog timeout" in message for message in guest.messages())
+    guest.sh(f"rm -r {drop_in} && systemctl daemon-reload")
     instance.trove.wait_active(instance.id)
 
 
