@@ -67,7 +67,7 @@ def tell_tales(root: Path, *, only_readable: bool) -> list[str]:
 
 
 class Watch:
-    """Looks at the arguments of every process in the agents' and guests' groups."""
+    """Looks at arguments and environment of every process of agents and guests."""
 
     def __init__(self, lab: str) -> None:
         self._groups = [Cgroup(lab, "agents"), Cgroup(lab, "guests")]
@@ -86,7 +86,8 @@ class Watch:
         while not self._stop.wait(LOOK_SECONDS):
             for group in self._groups:
                 for pid in group.processes():
-                    try:
-                        self.seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
-                    except OSError:
-                        continue  # gone
+                    for file in ("cmdline", "environ"):
+                        try:
+                            self.seen.add(Path(f"/proc/{pid}/{file}").read_bytes())
+                        except OSError:
+                            break  # gone

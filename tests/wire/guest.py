@@ -8,6 +8,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,6 +81,11 @@ class Guest:
             finally:
                 hypervisor.destroy()
 
+    @property
+    def disk(self) -> Path:
+        """What was written to the root disk, seen from outside."""
+        return self._hypervisor.directory / "upper"
+
     def _make_spec(self) -> Spec:
         server = str(uuid.uuid4())
         volume = self.lab.state / "volumes" / "wire"
@@ -110,8 +116,9 @@ class Guest:
                 "conductor_queue": self.instance.conductor,
                 "log_dir": "/var/log/trove/",
                 "log_file": "trove-guestagent.log",
-                "ignore_users": "os_admin",
-            }
+            },
+            # Trove's default for MariaDB lacks the last one.
+            "mariadb": {"ignore_dbs": "mysql, information_schema, performance_schema, sys"},
         }
         files = {GUEST_INFO: self._guest_info(self.key), AGENT_CONF: _ini(agent)}
         entries = [
