@@ -235,7 +235,8 @@ impl Dispatcher {
     async fn answer(&self, to: &ReplyTo, outcome: Result<Value, RemoteError>) {
         let sealed = outcome.and_then(|result| self.serializer.seal_result(result));
         if let Err(error) = &sealed {
-            warn!(%error, "Request failed.");
+            // The handler knows what failed and has said so.
+            debug!(%error, "Failure replied.");
         }
         self.replies.send(to, sealed).await;
         debug!("Reply sent.");
@@ -299,7 +300,7 @@ fn panicked() -> RemoteError {
 fn log_cast(outcome: Result<Value, RemoteError>) {
     match outcome {
         Ok(_) => debug!("Cast done."),
-        Err(error) => warn!(%error, "Cast failed."),
+        Err(error) => debug!(%error, "Cast failed."),
     }
 }
 
