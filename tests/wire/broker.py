@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 from lab import mariadb, network, rabbitmq, settings, tls
 from lab.lab import HOSTS, Lab
+from lab.processes import Identity
 
 # What the broker knows besides the lab's own account.
 ODD_USER, ODD_VHOST = "us/er@:% é", "/odd vhost"
@@ -71,6 +73,16 @@ class BrokerLab(Lab):
         self._extend(self.state / "rabbitmq")
         self._daemon("epmd", self.broker.mapper_command())
         self.start_broker()
+
+    def kill_broker(self) -> None:
+        """End RabbitMQ as a crash would. The process that was started is a
+        script that waits for the Erlang machine, so that one is looked for."""
+        for pid in self._daemons.processes():
+            identity = Identity.of(pid)
+            if Path(f"/proc/{pid}/comm").read_text() == "beam.smp\n":
+                identity.kill(signal.SIGKILL)
+                identity.wait(10)
+        self.processes.stop("rabbitmq")
 
     @staticmethod
     def _extend(directory: Path) -> None:

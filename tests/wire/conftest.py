@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "test_canary" in item.nodeid)
 
 
-def pytest_terminal_summary(terminalreporter) -> None:  # noqa: ANN001
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _measured:
         terminalreporter.section("measured")
         for line in _measured:
@@ -37,7 +38,7 @@ def pytest_terminal_summary(terminalreporter) -> None:  # noqa: ANN001
 
 
 @pytest.fixture(scope="session")
-def measured():
+def measured() -> Callable[[str], None]:
     """Notes a number for the end of the report."""
     return _measured.append
 
@@ -98,7 +99,7 @@ def peer(shared: Agent) -> Iterator[Peer]:
 
 
 @pytest.fixture
-def client(shared: Agent, tmp_path) -> Iterator[oslo.Client]:  # noqa: ANN001
+def client(shared: Agent, tmp_path: Path) -> Iterator[oslo.Client]:
     """oslo.messaging's client of the shared agent."""
     with oslo.client(shared.instance, tmp_path) as client:
         yield client

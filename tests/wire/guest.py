@@ -116,9 +116,7 @@ class Guest:
                 "conductor_queue": self.instance.conductor,
                 "log_dir": "/var/log/trove/",
                 "log_file": "trove-guestagent.log",
-            },
-            # Trove's default for MariaDB lacks the last one.
-            "mariadb": {"ignore_dbs": "mysql, information_schema, performance_schema, sys"},
+            }
         }
         files = {GUEST_INFO: self._guest_info(self.key), AGENT_CONF: _ini(agent)}
         entries = [

@@ -64,7 +64,9 @@ class Client:
 
 
 @contextmanager
-def client(instance: Instance, directory: Path, transport_url: str | None = None) -> Iterator[Client]:
+def client(
+    instance: Instance, directory: Path, transport_url: str | None = None
+) -> Iterator[Client]:
     """A client with connections of its own."""
     transport = _transport(instance, directory, transport_url or url())
     try:

@@ -28,8 +28,9 @@ def test_everything_with_the_most_talkative_log(sandbox: Sandbox, sealed: Instan
                 peer.failure("enable_root_with_password", {"root_password": password})
                 change = {"name": "eve", "host": "%", "password": password}
                 peer.failure("change_passwords", {"users": [change]})
-                attributes = {"username": "eve", "hostname": "%", "user_attrs": {"password": password}}
-                peer.failure("update_attributes", attributes)
+                account = {"username": "eve", "hostname": "%"}
+                attributes = {"user_attrs": {"password": password}}
+                peer.failure("update_attributes", account | attributes)
                 mark = agent.mark()
                 proxy.cut()
                 agent.wait_listening(since=mark)

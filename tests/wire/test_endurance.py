@@ -151,6 +151,6 @@ def report(
         f"{twice} replies were sent again; oslo.messaging beside it: {dict(bystander.outcomes)}"
     )
     measured(
-        f"RSS {before[0] / 2**20:.2f} -> {after[0] / 2**20:.2f} MiB (bound +{RSS_BOUND >> 10} KiB), "
-        f"descriptors {before[1]} -> {after[1]}"
+        f"RSS {before[0] / 2**20:.2f} -> {after[0] / 2**20:.2f} MiB "
+        f"(bound +{RSS_BOUND >> 10} KiB), descriptors {before[1]} -> {after[1]}"
     )

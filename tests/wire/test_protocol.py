@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from types import ModuleType
 
+import amqp
 import pytest
 from oslo_messaging import RemoteError
 
@@ -184,7 +185,7 @@ def test_undecodable_messages_are_rejected(sandbox: Sandbox, sealed: Instance) -
         with sandbox.agent(sealed) as agent:
             rejected: list[bytes] = []
 
-            def collect(message) -> None:  # noqa: ANN001
+            def collect(message: amqp.Message) -> None:
                 (death,) = message.headers["x-death"]
                 assert death["reason"] == "rejected"
                 body = message.body

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from oslo_messaging import RemoteError
 
 from wire import canary, oslo, records
 from wire.agent import Agent, Sandbox
@@ -16,6 +18,13 @@ from wire.waiting import until
 # `prepare` marks the instance as building before anything else. It fails soon
 # after, because there is no service manager within reach.
 PREPARE = {"config_contents": "[mysqld]\n"}
+
+
+@pytest.fixture(scope="module")
+def shared_sealed(sandbox: Sandbox) -> Iterator[Agent]:
+    """An agent with a key for tests that change nothing about it."""
+    with sandbox.agent(Instance.new()) as agent:
+        yield agent
 
 
 def refused(peer: Peer, agent: Agent, text: str, **fields: object) -> None:
@@ -56,10 +65,12 @@ def test_another_key(sandbox: Sandbox, tmp_path: Path) -> None:
             executes(agent, conductor, peer)
 
 
-def test_another_key_through_oslo_messaging(sandbox: Sandbox, sealed: Instance, tmp_path) -> None:
+def test_another_key_through_oslo_messaging(
+    sandbox: Sandbox, sealed: Instance, tmp_path: Path
+) -> None:
     stranger = sealed.with_key(canary.make("RPC key"))
     with sandbox.agent(sealed), oslo.client(stranger, tmp_path) as client:
-        with pytest.raises(oslo.messaging.RemoteError, match="does not open") as error:
+        with pytest.raises(RemoteError, match="does not open") as error:
             client.call("rpc_ping")
         assert error.value.exc_type == "Forbidden"
 
@@ -135,10 +146,3 @@ def test_failure_holds_no_secret(shared_sealed: Agent) -> None:
     with Peer(shared_sealed.instance) as peer:
         failure = peer.failure("create_user", {"users": users})
         assert password not in json.dumps(failure)
-
-
-@pytest.fixture(scope="module")
-def shared_sealed(sandbox: Sandbox):  # noqa: ANN201
-    """An agent with a key for tests that change nothing about it."""
-    with sandbox.agent(Instance.new()) as agent:
-        yield agent

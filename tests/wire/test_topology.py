@@ -51,7 +51,8 @@ def test_everything_upstream_declares_is_there(sandbox: Sandbox, sealed: Instanc
         random = agent.logged(f"Queue declared. queue={fanout}_[0-9a-f]{{32}} ")[0]
         name = random.split("queue=")[1].split()[0]
         arguments = {"x-expires": 1_800_000}
-        assert channel.queue_declare(name, auto_delete=False, arguments=arguments).consumer_count == 1
+        declared = channel.queue_declare(name, auto_delete=False, arguments=arguments)
+        assert declared.consumer_count == 1
         # All three deliver.
         for exchange, key in (
             (sealed.exchange, f"{sealed.topic}.{sealed.id}"),

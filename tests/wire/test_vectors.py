@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from wire import canary
 from wire.agent import Agent, Sandbox
-from wire.guest import EXCHANGE, Guest
-from wire.instance import Instance
 from wire.peer import Peer
-
-RECORDED = json.loads((Path(__file__).parent / "vectors/requests.json").read_text())
-# `prepare` last: it begins to install a server, and others would wait for it.
-VECTORS = sorted(RECORDED["requests"], key=lambda v: (v["instance"], v["method"] == "prepare"))
-INSTANCES = {
-    id: Instance(canary.keep("RPC key", key), id, EXCHANGE) for id, key in RECORDED["keys"].items()
-}
+from wire.recorded import INSTANCES, VECTORS, publish, vector_id
 
 NOT_SUPPORTED = {
     "attach_replication_slave",
@@ -40,30 +30,6 @@ NOT_SUPPORTED = {
 }
 # Answered without a database server.
 ANSWERED = {"rpc_ping": bool, "get_filesystem_stats": dict, "get_hwinfo": dict}
-# Answered where there is one: these change nothing.
-READS = {
-    **ANSWERED,
-    "get_diagnostics": dict,
-    "get_user": (dict, type(None)),
-    "list_access": list,
-    "list_databases": list,
-    "list_users": list,
-}
-
-
-def vector_id(vector: dict) -> str:
-    return f"{vector['method']}-{VECTORS.index(vector)}"
-
-
-def publish(peer: Peer, vector: dict) -> str | None:
-    """Publish one as it was; the id of the call."""
-    payload = json.loads(json.loads(vector["body"])["oslo.message"])
-    if vector["kind"] == "call":
-        peer.listen(payload["_reply_q"])
-    peer.publish(
-        vector["body"].encode(), exchange=vector["exchange"], expiration=vector["expiration"]
-    )
-    return payload.get("_msg_id")
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +73,3 @@ def check(peer: Peer, method: str, msg_id: str) -> None:
     elif failure["class"] != "DatastoreOperationNotSupported":
         assert method not in NOT_SUPPORTED
         assert failure["class"] in ("GuestError", "GuestTimeout"), failure
-
-
-@pytest.mark.parametrize("id", INSTANCES)
-def test_recorded_reads_with_a_database(guest: Guest, id: str) -> None:
-    """The same bytes to an agent that has a server: values of the right type."""
-    guest.reconfigure(INSTANCES[id].key, id)
-    try:
-        with Peer(INSTANCES[id]) as peer:
-            for vector in VECTORS:
-                if vector["instance"] == id and (kind := READS.get(vector["method"])):
-                    msg_id = publish(peer, vector)
-                    assert msg_id is not None
-                    if vector["method"] == "list_access":
-                        failure = json.loads(peer.wait(msg_id)["failure"])
-                        assert failure["class"] == "NotFound"
-                    else:
-                        assert isinstance(peer.result(msg_id), kind), vector["method"]
-    finally:
-        guest.reconfigure(guest.key)
