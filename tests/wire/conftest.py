@@ -1,4 +1,4 @@
-"""One broker for the session; agents as the tests need them."""
+"""One broker for the whole run; agents as the tests need them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_everything_with_the_most_talkative_log(sandbox: Sandbox, sealed: Instan
 
 
 def test_outputs_of_all_agents(sandbox: Sandbox) -> None:
-    """Standard error of every agent of this session."""
+    """Standard error of every agent that ran."""
     assert sandbox.agents and canary.count() > len(sandbox.agents)
     seen = 0
     for agent in sandbox.agents:
