@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use guest::Attributes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Where the state is, on a filesystem that a reboot empties.
 pub const PATH: &str = "/run/trove-guestagent/state.json";
@@ -37,12 +38,15 @@ pub struct AgentState {
 pub struct Counters {
     /// See [`AgentState::refused_requests`].
     pub refused_requests: AtomicU64,
+    /// Woken when one of them has grown.
+    pub grown: Notify,
 }
 
 impl Counters {
     /// Counts one refused request.
     pub fn refuse(&self) {
         self.refused_requests.fetch_add(1, Ordering::Relaxed);
+        self.grown.notify_one();
     }
 }
 

@@ -66,6 +66,7 @@ impl Supervisor {
                 _ = connection.changed() => {}
                 _ = reported.changed() => {}
                 _ = running.changed() => {}
+                () = self.counters.grown.notified() => {}
                 () = tokio::time::sleep(look) => {}
             }
         }

@@ -53,7 +53,7 @@ impl ConnectErrorKind {
                 "check control_exchange, that the other side has declared it, and the user's permissions"
             }
             Self::Protocol => {
-                "check that the port speaks AMQP 0-9-1 and whether it expects TLS (ssl)"
+                "check that the port speaks AMQP 0-9-1, whether it expects TLS (ssl), and whether the broker wants another client certificate (ssl_cert_file)"
             }
         }
     }
