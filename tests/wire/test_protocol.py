@@ -1,4 +1,4 @@
-"""Requests and replies: what the contract says about each kind of message."""
+"""Requests and replies: what each kind of message must bring."""
 
 from __future__ import annotations
 

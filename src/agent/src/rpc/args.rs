@@ -6,7 +6,7 @@ use tracing::info;
 
 /// The arguments of one request. Each is taken out by name; what is left when
 /// the method has all it knows is ignored and logged, because a newer control
-/// plane may send more (contract: unknown arguments never fail a call).
+/// plane may send more; that never fails a call.
 #[derive(Debug)]
 pub struct Args(Map<String, Value>);
 
