@@ -67,9 +67,10 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         SentClock::load(state_path.join("sent.json")),
     ));
     let journal = Journal::new(state_path.join("operation.json"));
+    let unfinished = journal.read();
     let markers = Markers::default();
     let status = Status::new(
-        phase_on_disk(&journal, &markers),
+        phase_on_disk(unfinished.as_ref(), &markers),
         settings.report_interval.unwrap_or_default(),
     );
     let datastore = assembly.datastore;
@@ -94,7 +95,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     tasks.spawn({
         let operations = operations.clone();
         async move {
-            operations.recover().await;
+            operations.recover(unfinished).await;
             operations.resume().await;
         }
     });

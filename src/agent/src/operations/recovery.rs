@@ -3,13 +3,14 @@
 use tracing::{error, info};
 
 use super::Operations;
-use crate::journal::{Journal, State};
+use crate::journal::{Record, State};
 use crate::markers::Markers;
 use crate::status::Phase;
 
-/// The phase in which this guest is, from what is on its disk.
-pub fn phase_on_disk(journal: &Journal, markers: &Markers) -> Phase {
-    match journal.read() {
+/// The phase in which this guest is, from what is on its disk: the record an
+/// earlier agent left and the markers.
+pub fn phase_on_disk(unfinished: Option<&Record>, markers: &Markers) -> Phase {
+    match unfinished {
         Some(record) if !(record.method == "prepare" && markers.installed()) => Phase::Failed,
         _ if markers.installed() => Phase::Installed,
         _ => Phase::Uninstalled,
@@ -35,8 +36,9 @@ impl Operations {
 
     /// Ends what an earlier agent was doing when it died: the instance is
     /// failed with a reason the user sees, or found to be complete.
-    pub async fn recover(&self) {
-        let Some(record) = self.journal.read() else {
+    /// `unfinished` was read before any request could write a record of its own.
+    pub async fn recover(&self, unfinished: Option<Record>) {
+        let Some(record) = unfinished else {
             return;
         };
         if record.method == "prepare" && self.markers.installed() {

@@ -233,6 +233,18 @@ impl Bench {
         cancel
     }
 
+    /// What the next agent does with what this one left.
+    async fn recover(&self) {
+        self.operations
+            .recover(self.operations.journal.read())
+            .await;
+    }
+
+    fn phase_on_disk(&self) -> Phase {
+        let unfinished = self.operations.journal.read();
+        phase_on_disk(unfinished.as_ref(), &self.operations.markers)
+    }
+
     fn casts(&self, method: &str) -> Vec<Value> {
         let casts = self.recorder.0.lock().unwrap();
         casts
@@ -290,10 +302,7 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(bench.casts("notify_exc_info").len(), 2);
     // A restarted agent says the same again.
-    assert_eq!(
-        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
-        Phase::Failed
-    );
+    assert_eq!(bench.phase_on_disk(), Phase::Failed);
     let journal = std::fs::read_to_string(bench.dir.path().join("operation.json")).unwrap();
     assert!(!journal.contains("token-canary"), "{journal}");
 }
@@ -350,11 +359,8 @@ async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
         .journal
         .write(&interrupted_prepare())
         .unwrap();
-    assert_eq!(
-        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
-        Phase::Failed
-    );
-    bench.operations.recover().await;
+    assert_eq!(bench.phase_on_disk(), Phase::Failed);
+    bench.recover().await;
     assert!(
         bench.casts("notify_exc_info")[0]["message"]
             .as_str()
@@ -362,7 +368,7 @@ async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
             .contains("prepare")
     );
     // Told once: the next start only repeats the status.
-    bench.operations.recover().await;
+    bench.recover().await;
     assert_eq!(bench.casts("notify_exc_info").len(), 1);
 }
 
@@ -376,11 +382,8 @@ async fn a_prepare_interrupted_after_its_last_step_is_complete() {
         .journal
         .write(&interrupted_prepare())
         .unwrap();
-    assert_eq!(
-        phase_on_disk(&bench.operations.journal, &bench.operations.markers),
-        Phase::Installed
-    );
-    bench.operations.recover().await;
+    assert_eq!(bench.phase_on_disk(), Phase::Installed);
+    bench.recover().await;
     assert_eq!(bench.casts("notify_end").len(), 1);
     assert_eq!(bench.operations.journal.read(), None);
 }
