@@ -122,6 +122,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         supervise::Supervisor {
             settings,
             transport: transport.clone(),
+            listener: server.progress(),
             operations,
             host,
             status,

@@ -26,6 +26,8 @@ pub struct Supervisor {
     pub settings: Settings,
     /// The broker connection.
     pub transport: Transport,
+    /// The listener's sign of life.
+    pub listener: oslo_messaging::Progress,
     /// For the running operation.
     pub operations: Arc<Operations>,
     /// For the reason why there is no database.
@@ -77,9 +79,13 @@ impl Supervisor {
     fn feed(&self, fed: &mut Progress) {
         let now = Progress {
             connection: self.transport.progress(),
+            listener: self.listener.get(),
             status: self.status.rounds(),
         };
-        if now.connection != fed.connection && now.status != fed.status {
+        let all_went_on = now.connection != fed.connection
+            && now.listener != fed.listener
+            && now.status != fed.status;
+        if all_went_on {
             guest::notify::watchdog();
             *fed = now;
         }
@@ -114,6 +120,7 @@ impl Supervisor {
 #[derive(Default)]
 struct Progress {
     connection: u64,
+    listener: u64,
     status: u64,
 }
 

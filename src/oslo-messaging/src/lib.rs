@@ -53,7 +53,7 @@ pub use options::{
 };
 pub use probe::{Hop, ProbeStep, ProbeTarget, probe};
 pub use rpc::{
-    Cast, CastError, Caster, Handler, IncomingRequest, PlainSerializer, Pool, RpcServer,
+    Cast, CastError, Caster, Handler, IncomingRequest, PlainSerializer, Pool, Progress, RpcServer,
     Serializer, ServerConfig, ServerState, Target,
 };
 pub use transport::{ConnectionState, PROGRESS_INTERVAL, Transport, TransportConfig};

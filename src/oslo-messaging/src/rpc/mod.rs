@@ -14,5 +14,5 @@ pub use caster::{Cast, CastError, Caster};
 pub(crate) use declare::exists;
 pub use handler::{Handler, IncomingRequest, Pool};
 pub use serializer::{PlainSerializer, Serializer};
-pub use server::{RpcServer, ServerConfig, ServerState};
+pub use server::{Progress, RpcServer, ServerConfig, ServerState};
 pub use topology::Target;

@@ -67,6 +67,19 @@ pub enum ServerState {
     Stopped,
 }
 
+/// A counter that grows at least every [`crate::PROGRESS_INTERVAL`] while the
+/// server reads what the broker delivers, connected or not. It stands still
+/// when requests pile up beyond what may be pending.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// The count now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Consumes a target's queues and runs what arrives.
 pub struct RpcServer {
     stop: CancellationToken,
@@ -114,11 +127,9 @@ impl RpcServer {
         self.state.clone()
     }
 
-    /// A counter that grows at least every [`crate::PROGRESS_INTERVAL`] while
-    /// the server reads what the broker delivers, connected or not. It stands
-    /// still when requests pile up beyond what may be pending.
-    pub fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Relaxed)
+    /// A sign of life of the listener, for a watchdog.
+    pub fn progress(&self) -> Progress {
+        Progress(self.progress.clone())
     }
 
     /// Requests received and not finished yet.
