@@ -144,28 +144,49 @@ impl Dispatcher {
         request: Request,
         _slot: OwnedSemaphorePermit,
     ) {
-        let received = Instant::now();
+        let redelivered = delivery.redelivered;
+        let caller_timeout = expiration(&delivery.properties);
+        let ack = receipts.guard(delivery.acker.ack(BasicAckOptions::default()));
+        let pool = self.handler.pool(&request.method);
+        if pool == Pool::Quick {
+            // Nothing waits for the acknowledgement of a short method: it goes out
+            // as soon as the method first waits for anything, or together with its
+            // reply. If it gets lost, the message comes again and is dropped as a
+            // duplicate: this answer counts.
+            tokio::join!(
+                biased;
+                self.serve(request, pool, caller_timeout, redelivered),
+                async { settle(ack.await) },
+            );
+            return;
+        }
         // Before execution: a request runs at most once (`amqpdriver.py`).
-        match receipts
-            .guard(delivery.acker.ack(BasicAckOptions::default()))
-            .await
-        {
-            Ok(true) => {}
+        match ack.await {
+            Ok(true) => self.serve(request, pool, caller_timeout, redelivered).await,
             outcome => {
                 if let Some(id) = &request.unique_id {
                     self.duplicates().forget(id);
                 }
                 warn!(error = ?outcome.err().map(|error| error.to_string()), "Request could not be acknowledged, leaving it to the broker.");
-                return;
             }
         }
+    }
+
+    /// Waits for a worker, runs the request and answers.
+    async fn serve(
+        &self,
+        request: Request,
+        pool: Pool,
+        caller_timeout: Option<Duration>,
+        redelivered: bool,
+    ) {
+        let received = Instant::now();
         let to = reply_to(&request);
-        let caller_timeout = expiration(&delivery.properties);
-        let pool = match self.handler.pool(&request.method) {
+        let workers = match pool {
             Pool::Work => &self.work,
             Pool::Quick => &self.quick,
         };
-        let Ok(worker) = pool.acquire().await else {
+        let Ok(worker) = workers.acquire().await else {
             return;
         };
         let waited = received.elapsed();
@@ -177,7 +198,7 @@ impl Dispatcher {
             return;
         }
         let outcome = self
-            .run(request, to.as_ref(), caller_timeout, delivery.redelivered)
+            .run(request, to.as_ref(), caller_timeout, redelivered)
             .await;
         drop(worker);
         match to {
