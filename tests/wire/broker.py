@@ -77,11 +77,9 @@ class BrokerLab(Lab):
     def kill_broker(self) -> None:
         """End RabbitMQ as a crash would. The process that was started is a
         script that waits for the Erlang machine, so that one is looked for."""
-        for pid in self._daemons.processes():
-            identity = Identity.of(pid)
-            if Path(f"/proc/{pid}/comm").read_text() == "beam.smp\n":
-                identity.kill(signal.SIGKILL)
-                identity.wait(10)
+        for machine in [i for i in map(_erlang_machine, self._daemons.processes()) if i]:
+            machine.kill(signal.SIGKILL)
+            machine.wait(10)
         self.processes.stop("rabbitmq")
 
     @staticmethod
@@ -103,3 +101,14 @@ class BrokerLab(Lab):
                 allowed["configure"] = r"^(?!.*_fanout$).*$"
             definitions["permissions"].append(allowed)
         path.write_text(json.dumps(definitions))
+
+
+def _erlang_machine(pid: int) -> Identity | None:
+    """The process if it is an Erlang machine and not gone meanwhile: the
+    machine's helpers end with it."""
+    try:
+        identity = Identity.of(pid)
+        name = Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return identity if name == "beam.smp\n" else None

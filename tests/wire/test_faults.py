@@ -39,6 +39,15 @@ def first_login(timeout: float = 60) -> float:
             time.sleep(0.005)
 
 
+@pytest.fixture
+def restarted(lab: BrokerLab) -> Iterator[None]:
+    """A test that fails half-way leaves the others their broker."""
+    yield
+    if lab.processes.get("rabbitmq") is None:
+        lab.start_broker()
+        rabbitmq.wait_ready()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_broker_restart(
@@ -47,6 +56,7 @@ def test_broker_restart(
     sealed: Instance,
     end: str,
     measured: Callable[[str], None],
+    restarted: None,
 ) -> None:
     """Its queues are gone with it; the agent declares them again."""
     with sandbox.agent(sealed) as agent:
