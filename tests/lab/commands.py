@@ -14,6 +14,10 @@ from lab.lab import Lab, LabError
 from lab.progress import Progress
 
 
+# The variable that names each datastore's server to the tests.
+SERVER_VARIABLES = {"mysql": "MYSQLD_BINARY", "mariadb": "MARIADBD_BINARY"}
+
+
 def _lab() -> Lab:
     lab = Lab()
     if not lab.exists():
@@ -79,11 +83,10 @@ def bench(arguments: list[str]) -> None:
 
 def servers(argv: list[str]) -> None:
     """The database servers' programs are named in the command's environment."""
-    tree = Lab().parts.trees["mysql"]
+    trees = Lab().parts.trees
     cache = Cache(settings.cache_dir())
-    mysql = database_servers.ensure(cache, tree, Progress())
     programs = {
-        "MYSQLD_BINARY": str(mysql / "usr/sbin/mysqld"),
-        "MARIADBD_BINARY": "/usr/sbin/mariadbd",
+        variable: str(database_servers.ensure(cache, trees[datastore], Progress()))
+        for datastore, variable in SERVER_VARIABLES.items()
     }
     os.execvpe(argv[0], argv, {**os.environ, **programs})

@@ -1,6 +1,6 @@
-"""MySQL's server as a program of this machine, for tests without a guest.
+"""Database servers as programs of this machine, for tests without a guest.
 
-The tree's binary needs the tree's C library. A copy with another interpreter
+A tree's binary needs the tree's C library. A copy with another interpreter
 and library path runs from anywhere; everything else is linked to the tree.
 """
 
@@ -15,9 +15,18 @@ from lab.fetch.run import run
 from lab.fetch.trees import Tree
 from lab.progress import Progress, Step
 
-# The server, and its own reader of option files.
-PROGRAMS = ("usr/sbin/mysqld", "usr/bin/my_print_defaults")
-RECIPE = 2
+# The server first, then what it is initialised with, and its backup tools.
+PROGRAMS = {
+    "mysql": ("usr/sbin/mysqld", "usr/bin/my_print_defaults"),
+    "mariadb": (
+        "usr/sbin/mariadbd",
+        "usr/bin/my_print_defaults",
+        "usr/bin/resolveip",
+        "usr/bin/mariadb-backup",
+        "usr/bin/mbstream",
+    ),
+}
+RECIPE = 4
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -35,14 +44,17 @@ def link(tree: Tree, directory: Path, name: str, step: Step) -> None:
 
 
 def ensure(cache: Cache, tree: Tree, progress: Progress) -> Path:
-    """A directory with usr/sbin/mysqld, usr/lib and usr/share."""
+    """A directory with the programs, usr/lib and usr/share; the server's path."""
+    name = tree.datastore
+    server = PROGRAMS[name][0]
 
     def build(temporary: Path, _final: Path) -> None:
-        with progress.step("MySQL server for this machine") as step:
-            for name in PROGRAMS:
-                link(tree, temporary, name, step)
-            for name in ("lib", "share"):
-                (temporary / "usr" / name).symlink_to(tree.path / "usr" / name)
-            run([str(temporary / PROGRAMS[0]), "--no-defaults", "--version"], step)
+        with progress.step(f"{name} server for this machine") as step:
+            for program in PROGRAMS[name]:
+                link(tree, temporary, program, step)
+            for linked in ("lib", "share"):
+                (temporary / "usr" / linked).symlink_to(tree.path / "usr" / linked)
+            run([str(temporary / server), "--no-defaults", "--version"], step)
 
-    return cache.ensure("server-mysql", settings.digest(RECIPE, tree.path), build)
+    key = settings.digest(RECIPE, tree.path)
+    return cache.ensure(f"server-{name}", key, build) / server

@@ -132,26 +132,21 @@ impl Site {
     pub(crate) fn template(&self) -> String {
         let binary = self.product.binary();
         let prefix = binary.parent().and_then(Path::parent).unwrap();
-        let (own, tree) = match self.product {
-            Product::Mariadb => (
-                "query_cache_type = 1\nquery_cache_limit = 1M\n".to_owned(),
-                String::new(),
-            ),
-            Product::Mysql => (
-                format!(
-                    "secure-file-priv = NULL\nperformance_schema = ON\nmysqlx_port = {}\n\
-                     mysqlx_bind_address = 127.0.0.1\nmysqlx_socket = {}\n",
-                    self.x_port,
-                    self.path("run/x.sock").display()
-                ),
-                // A tree that is not installed in / does not know where it is.
-                format!(
-                    "plugin-dir = {0}/lib/mysql/plugin\nlc-messages-dir = {0}/share/mysql\n\
-                     character-sets-dir = {0}/share/mysql/charsets\n",
-                    prefix.display()
-                ),
+        let own = match self.product {
+            Product::Mariadb => "query_cache_type = 1\nquery_cache_limit = 1M\n".to_owned(),
+            Product::Mysql => format!(
+                "secure-file-priv = NULL\nperformance_schema = ON\nmysqlx_port = {}\n\
+                 mysqlx_bind_address = 127.0.0.1\nmysqlx_socket = {}\n",
+                self.x_port,
+                self.path("run/x.sock").display()
             ),
         };
+        // A tree that is not installed in / does not know where it is.
+        let tree = format!(
+            "plugin-dir = {0}/lib/mysql/plugin\nlc-messages-dir = {0}/share/mysql\n\
+             character-sets-dir = {0}/share/mysql/charsets\n",
+            prefix.display()
+        );
         let run = self.path("run");
         format!(
             "[client]\nport = {port}\nsocket = {run}/mysqld.sock\n\n\
