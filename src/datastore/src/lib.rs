@@ -3,6 +3,7 @@
 //! AMQP and no database server; shapes follow Trove's serialised models
 //! (`trove/common/db/models.py`) because they cross the wire unchanged.
 
+mod backup;
 mod error;
 mod model;
 mod paging;
@@ -10,6 +11,10 @@ mod secret;
 mod status;
 mod traits;
 
+pub use backup::{
+    Archive, BackupMetadata, BackupRequest, BackupStream, Bytestream, ReadLock, RestoreLink,
+    RestoreSource, Restored,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use model::{Database, PasswordChange, User, UserAttributes};
 pub use paging::{Page, PageRequest};

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::{
-    Database, Error, Page, PageRequest, PasswordChange, Result, Secret, ServiceStatus, User,
-    UserAttributes,
+    BackupRequest, BackupStream, Database, Error, Page, PageRequest, PasswordChange, ReadLock,
+    RestoreSource, Restored, Result, Secret, ServiceStatus, User, UserAttributes,
 };
 
 /// Everything `prepare` needs to turn an empty volume into a running server.
@@ -152,5 +152,31 @@ pub trait Datastore: Send + Sync {
     /// Applies parameters to the running server.
     async fn apply_overrides(&self, _overrides: &BTreeMap<String, Value>) -> Result<()> {
         Err(Error::not_supported("Applying configuration groups"))
+    }
+
+    /// Begins a backup of the running server.
+    async fn start_backup(&self, _request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
+        Err(Error::not_supported("Making backups"))
+    }
+
+    /// Like [`prepare`](Self::prepare), with the data of a backup in place of
+    /// none: nothing but the data of the whole chain ever becomes healthy.
+    async fn restore(
+        &self,
+        _request: &PrepareRequest,
+        _source: &dyn RestoreSource,
+    ) -> Result<Restored> {
+        Err(Error::not_supported("Restoring backups"))
+    }
+
+    /// Like [`restore`](Self::restore), with data that is on the volume
+    /// already, because the volume was made from a snapshot.
+    async fn restore_snapshot(&self, _request: &PrepareRequest) -> Result<Restored> {
+        Err(Error::not_supported("Restoring volume snapshots"))
+    }
+
+    /// Keeps the server from writing, so that its volume can be snapshotted.
+    async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
+        Err(Error::not_supported("Preparing for volume snapshots"))
     }
 }

@@ -1,0 +1,2 @@
+//! The stream of a backup.
+#![deny(unsafe_code)]

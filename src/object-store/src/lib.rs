@@ -1,0 +1,17 @@
+//! Object stores as backups need them: one large object at a time, uploaded in
+//! parts and verified, read back in parts and verified, with a few metadata
+//! headers. Swift, S3 and a local directory behind one trait.
+//!
+//! Nothing here knows what is in the objects.
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod traits;
+
+pub use error::{Error, ErrorKind, Result};
+pub use traits::{
+    Leftover, Listed, Metadata, ObjectInfo, ObjectName, ObjectStore, PartReceipt, ReadPart, Stored,
+    Upload,
+};
