@@ -7,10 +7,25 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checksum;
 mod error;
+mod http;
+mod local;
+mod names;
+mod parts;
+mod ranges;
+mod retry;
+mod sidecar;
+mod swift;
+mod token;
 mod traits;
 
 pub use error::{Error, ErrorKind, Result};
+pub use http::ClientSettings;
+pub use local::Local;
+pub use retry::RetryPolicy;
+pub use swift::{Swift, SwiftAccess};
+pub use token::{FixedToken, TokenSource};
 pub use traits::{
     Leftover, Listed, Metadata, ObjectInfo, ObjectName, ObjectStore, PartReceipt, ReadPart, Stored,
     Upload,

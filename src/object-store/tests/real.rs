@@ -1,0 +1,59 @@
+//! The stores against real servers, which environment variables name; a
+//! missing one is a failure, not a reason to skip.
+
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use object_store::{
+    ClientSettings, ErrorKind, FixedToken, Metadata, ObjectName, ObjectStore as _, Swift,
+    SwiftAccess,
+};
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} must name a real store"))
+}
+
+/// A container that no other run has.
+fn container(prefix: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    format!("{prefix}-{}", now.as_nanos())
+}
+
+fn swift(token: String) -> Swift {
+    Swift::new(&SwiftAccess {
+        storage_url: variable("SWIFT_URL"),
+        tokens: Arc::new(FixedToken::new(token)),
+        client: ClientSettings::default(),
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn swift_is_a_store() {
+    let store = swift(variable("SWIFT_TOKEN"));
+    conformance::run(&store, &container("conformance")).await;
+}
+
+#[tokio::test]
+async fn swift_refuses_a_token_also_when_a_part_is_large() {
+    let container = container("refused");
+    let allowed = swift(variable("SWIFT_TOKEN"));
+    allowed.ensure_container(&container).await.unwrap();
+    let refused = swift("AUTH_tkof-nobody".to_owned());
+    let object = ObjectName {
+        container,
+        name: "part".to_owned(),
+    };
+    let body = Bytes::from(vec![1; 32 * 1024 * 1024]);
+    let error = refused
+        .put(&object, body, &Metadata::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(!error.to_string().contains("of-nobody"), "{error}");
+}
