@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -140,6 +140,12 @@ impl Http {
             USER_AGENT,
             HeaderValue::from_static(concat!("trove-guestagent/", env!("CARGO_PKG_VERSION"))),
         );
+        // hyper leaves it out for an empty body, and Swift insists on it.
+        if matches!(parts.method, Method::PUT | Method::POST) {
+            parts
+                .headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
         let outgoing = Request::from_parts(parts, Outgoing::new(bytes, progress.clone()));
         let limit = self.stall.saturating_mul(patience.max(1));
         tokio::select! {
