@@ -15,6 +15,7 @@ mod names;
 mod parts;
 mod ranges;
 mod retry;
+mod s3;
 mod sidecar;
 mod swift;
 mod token;
@@ -24,6 +25,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use http::ClientSettings;
 pub use local::Local;
 pub use retry::RetryPolicy;
+pub use s3::{S3, S3Access};
 pub use swift::{Swift, SwiftAccess};
 pub use token::{FixedToken, TokenSource};
 pub use traits::{

@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use object_store::{
-    ClientSettings, ErrorKind, FixedToken, Metadata, ObjectName, ObjectStore as _, Swift,
-    SwiftAccess,
+    ClientSettings, ErrorKind, FixedToken, Metadata, ObjectName, ObjectStore as _, S3, S3Access,
+    Swift, SwiftAccess,
 };
 
 fn variable(name: &str) -> String {
@@ -31,6 +31,17 @@ fn swift(token: String) -> Swift {
         client: ClientSettings::default(),
     })
     .unwrap()
+}
+
+fn s3_access() -> S3Access {
+    S3Access {
+        endpoint: variable("S3_ENDPOINT"),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        key: variable("S3_KEY"),
+        secret: variable("S3_SECRET").into(),
+        client: ClientSettings::default(),
+    }
 }
 
 #[tokio::test]
@@ -56,4 +67,22 @@ async fn swift_refuses_a_token_also_when_a_part_is_large() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     assert!(!error.to_string().contains("of-nobody"), "{error}");
+}
+
+#[tokio::test]
+async fn s3_is_a_store() {
+    let store = S3::new(&s3_access()).unwrap();
+    conformance::run(&store, &container("conformance-s3")).await;
+}
+
+#[tokio::test]
+async fn s3_refuses_a_wrong_secret() {
+    let store = S3::new(&S3Access {
+        secret: "wr0ng".into(),
+        ..s3_access()
+    })
+    .unwrap();
+    let error = store.list(&container("refused"), "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(!error.to_string().contains("wr0ng"), "{error}");
 }

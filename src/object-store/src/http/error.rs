@@ -58,7 +58,7 @@ impl Transport {
         }
     }
 
-    pub(super) fn from_body(host: &str, error: &hyper::Error) -> Self {
+    pub(super) fn from_body(host: &str, error: &(dyn StdError + 'static)) -> Self {
         Self::connection(format!(
             "{host} broke the connection within its answer: {}",
             root_cause(error)
@@ -66,7 +66,7 @@ impl Transport {
     }
 
     /// The error of the request `what`.
-    pub(crate) fn of(self, what: &str) -> Error {
+    pub(crate) fn of(&self, what: &str) -> Error {
         Error::new(self.kind, format!("{what}: {}", self.text))
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -190,18 +190,22 @@ impl Http {
 
     /// The body of an answer as a stream that ends with an error when it is
     /// not exactly `expected` bytes long. `what` is the request, for messages.
-    pub(crate) fn stream(
+    pub(crate) fn stream<B>(
         &self,
         what: String,
         host: String,
-        body: Incoming,
+        body: B,
         expected: u64,
-    ) -> BoxStream<'static, Result<Bytes>> {
-        struct State {
+    ) -> BoxStream<'static, Result<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        struct State<B> {
             http: Http,
             what: String,
             host: String,
-            body: Incoming,
+            body: B,
             rest: u64,
         }
         let state = State {
@@ -237,16 +241,22 @@ impl Http {
     }
 
     /// The next bytes of a body; nothing at its end.
-    async fn next_piece(
+    async fn next_piece<B>(
         &self,
         host: &str,
-        body: &mut Incoming,
-    ) -> Option<std::result::Result<Bytes, Transport>> {
+        body: &mut B,
+    ) -> Option<std::result::Result<Bytes, Transport>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         loop {
             let frame = match timeout(self.stall, body.frame()).await {
                 Ok(None) => return None,
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Some(Err(Transport::from_body(host, &error))),
+                Ok(Some(Err(error))) => {
+                    return Some(Err(Transport::from_body(host, error.into().as_ref())));
+                }
                 Err(_) => return Some(Err(Transport::stalled(host, self.stall))),
             };
             // Trailers say nothing that is of use here.
