@@ -8,8 +8,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checksum;
+mod discover;
 mod error;
 mod http;
+mod keystone;
 mod local;
 mod names;
 mod parts;
@@ -21,8 +23,10 @@ mod swift;
 mod token;
 mod traits;
 
+pub use discover::{SwiftSearch, find_swift};
 pub use error::{Error, ErrorKind, Result};
 pub use http::ClientSettings;
+pub use keystone::{EndpointFilter, Identity, Keystone, KeystoneAccess, Project, Session};
 pub use local::Local;
 pub use retry::RetryPolicy;
 pub use s3::{S3, S3Access};

@@ -220,7 +220,10 @@ async fn store(account: &Account, call: &Call, md5: &str) -> Result<()> {
 impl Account {
     /// Looks whether the object is there as it was sent.
     async fn confirm(&self, object: &ObjectName, size: u64, checksum: &str) -> Result<Stored> {
-        let call = Call::object(Method::HEAD, object);
+        let mut call = Call::object(Method::HEAD, object);
+        // A replica that has not heard of it yet must not answer for all.
+        call.headers
+            .insert("x-newest", HeaderValue::from_static("true"));
         let answer = self.ask(&call).await?;
         let found = headers::info(&self.what(&call), &answer.headers)?;
         if found.size != size || found.checksum != checksum {

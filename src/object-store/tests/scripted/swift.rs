@@ -1,13 +1,10 @@
 //! A Swift that fails in every way there is: which error comes out, after how
 //! many requests.
 
-#![allow(clippy::unwrap_used)]
-
-mod scripted;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::server::{Scripted, Step, answer, owned, status};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -15,7 +12,6 @@ use object_store::{
     ClientSettings, ErrorKind, FixedToken, Metadata, ObjectName, ObjectStore as _, PartReceipt,
     RetryPolicy, Swift, SwiftAccess, TokenSource,
 };
-use scripted::{Scripted, Step, answer, owned, status};
 use secrecy::{ExposeSecret as _, SecretString};
 
 const ABC: &str = "900150983cd24fb0d6963f7d28e17f72";

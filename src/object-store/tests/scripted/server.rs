@@ -4,8 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
@@ -86,8 +89,28 @@ impl Drop for Scripted {
 impl Scripted {
     /// A server that goes through `steps`, and answers 418 beyond them.
     pub(crate) async fn start(steps: Vec<Step>) -> Self {
+        Self::listen(steps, None).await
+    }
+
+    /// The same over TLS, with a certificate of the test authority.
+    pub(crate) async fn start_tls(steps: Vec<Step>) -> Self {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tls/server.pem");
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).unwrap().collect();
+        let key = PrivateKeyDer::from_pem_file(path).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.unwrap(), key)
+            .unwrap();
+        Self::listen(steps, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn listen(steps: Vec<Step>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let steps = Arc::new(Mutex::new(VecDeque::from(steps)));
         let seen = asked.clone();
@@ -97,7 +120,18 @@ impl Scripted {
                 let Ok((stream, _)) = listener.accept().await else {
                     return;
                 };
-                connections.spawn(serve(stream, steps.clone(), seen.clone()));
+                let (steps, seen, tls) = (steps.clone(), seen.clone(), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, steps, seen).await,
+                        // A client that does not believe us hangs up.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, steps, seen).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { url, asked, task }
@@ -114,7 +148,7 @@ impl Scripted {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     steps: Arc<Mutex<VecDeque<Step>>>,
     seen: Arc<Mutex<Vec<Asked>>>,
 ) {
@@ -167,9 +201,11 @@ async fn serve(
     if !head_only {
         let _gone = stream.write_all(&body).await;
     }
+    // TLS ends with a word of its own.
+    let _gone = stream.shutdown().await;
 }
 
-async fn read_head(stream: &mut TcpStream) -> Option<(Asked, Vec<u8>)> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<(Asked, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
