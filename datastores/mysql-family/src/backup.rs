@@ -128,20 +128,15 @@ impl BackupStream for ToolBackup {
         drop(self.output);
         let ended = self.running.wait().await;
         self.scratch.remove().await;
-        let words = ended.map_err(os_error)?.stderr_tail();
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |error: Error| {
+            let text = format!("{} made no backup: {error}", self.name);
+            Error::with_source(error.kind(), text, error)
+        };
+        log.judge(ended).map_err(failed)?;
         let mut metadata = log.metadata().clone();
-        if !log.is_completed() {
-            return Err(Error::failed(format!(
-                "{} has not completed the backup; its last words: {words}",
-                self.name
-            )));
-        }
         if !metadata.contains_key(LSN_KEY) {
-            return Err(Error::failed(format!(
-                "{} does not tell the check point of the backup; its last words: {words}",
-                self.name
-            )));
+            return Err(failed(Error::failed("it does not tell its check point")));
         }
         metadata.insert(TOOL_KEY.to_owned(), self.name.to_owned());
         info!(tool = self.name, incremental = self.incremental, "Backup completed.");

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::backup::TOOL_KEY;
 use crate::credentials::Login;
 use crate::errors::{os_error, sql_error};
-use crate::restored::{BINLOG_INFO, CLONE_INFO, SERVER_OPTIONS, TEMPORARY_PLUGIN};
+use crate::restored::{CLONE_INFO, SERVER_OPTIONS, TEMPORARY_PLUGIN};
 use crate::scratch::{self, Scratch, io_failed};
 use crate::session::{Session, SqlResult};
 use crate::{Flavor, Server, archive, sql};
@@ -31,8 +31,6 @@ pub(crate) const TOOL: &str = "clone";
 const LIMIT: Duration = Duration::from_secs(48 * 3600);
 /// Space left for what the server does meanwhile.
 const RESERVE: u64 = 64 << 20;
-/// Values of metadata may have up to this length.
-const METADATA_LIMIT: usize = 256;
 
 impl<F: Flavor> Server<F> {
     /// Clones the data and begins to send it.
@@ -193,7 +191,6 @@ struct Facts {
     version: String,
     data_file_path: String,
     page_size: u64,
-    position: Option<(String, u64, String)>,
 }
 
 impl Facts {
@@ -201,52 +198,25 @@ impl Facts {
         let query = "SELECT @@GLOBAL.innodb_data_file_path, @@GLOBAL.innodb_page_size";
         let options: Option<(String, u64)> = session.first(query, ()).await?;
         let (data_file_path, page_size) = options.unwrap_or_default();
-        let query = "SELECT BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED \
-             FROM performance_schema.clone_status WHERE BINLOG_FILE <> ''";
         Ok(Self {
             version: session.version().text.clone(),
             data_file_path,
             page_size,
-            position: session.first(query, ()).await?,
         })
-    }
-
-    fn metadata(&self) -> BackupMetadata {
-        let mut metadata = BackupMetadata::from([(TOOL_KEY.to_owned(), TOOL.to_owned())]);
-        if let Some((file, position, gtid)) = &self.position {
-            let position = position.to_string();
-            for (key, value) in [
-                ("binlog_file", file),
-                ("binlog_position", &position),
-                ("gtid", gtid),
-            ] {
-                if !value.is_empty() && value.len() <= METADATA_LIMIT {
-                    metadata.insert(key.to_owned(), value.replace('\n', ""));
-                }
-            }
-        }
-        metadata
     }
 
     /// The last files of the archive; the very last shows that it is complete.
     fn files(&self, temporary: bool) -> Vec<(&'static str, String)> {
-        let mut files = Vec::new();
-        if let Some((file, position, gtid)) = &self.position {
-            let gtid = gtid.replace('\n', "");
-            files.push((BINLOG_INFO, format!("{file}\t{position}\t{gtid}\n")));
-        }
         let options = format!(
             "[mysqld]\ninnodb_data_file_path={}\ninnodb_page_size={}\n",
             self.data_file_path, self.page_size
         );
-        files.push((SERVER_OPTIONS, options));
         let mut info = format!("tool_name = {TOOL}\nserver_version = {}\n", self.version);
         if temporary {
             info += TEMPORARY_PLUGIN;
             info += "\n";
         }
-        files.push((CLONE_INFO, info));
-        files
+        vec![(SERVER_OPTIONS, options), (CLONE_INFO, info)]
     }
 }
 
@@ -274,7 +244,7 @@ impl CloneBackup {
         Ok(Self {
             output: Some(output),
             packing: tokio::task::spawn_blocking(move || archive::pack(&dir, &files, writer)),
-            metadata: facts.metadata(),
+            metadata: BackupMetadata::from([(TOOL_KEY.to_owned(), TOOL.to_owned())]),
             estimate,
             scratch,
         })

@@ -173,15 +173,12 @@ impl<F: Flavor> Server<F> {
         tokio::io::copy(&mut output, &mut nowhere)
             .await
             .map_err(os_error)?;
-        let words = running.wait().await.map_err(os_error)?.stderr_tail();
+        let ended = running.wait().await;
         let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        match log.is_completed() {
-            true => Ok(()),
-            false => Err(Error::failed(format!(
-                "{} has not prepared the data; its last words: {words}",
-                tool.kind.programs[0]
-            ))),
-        }
+        log.judge(ended).map_err(|error| {
+            let text = format!("{} --prepare: {error}", tool.kind.programs[0]);
+            Error::with_source(error.kind(), text, error)
+        })
     }
 
     /// Unpacks the archive of a clone.

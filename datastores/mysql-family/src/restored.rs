@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use datastore::{Error, ErrorKind, Restored, Result};
-use guest::Command;
+use guest::{Attributes, Command};
 use tracing::{error, info, warn};
 
+use crate::archive::FILE_MODE;
 use crate::cnf::Document;
 use crate::credentials::{Login, OS_ADMIN, ROOT};
 use crate::errors::{os_error, sql_error};
@@ -21,7 +22,7 @@ use crate::root::has_account_lock;
 use crate::scratch::{BACKUP, Scratch};
 use crate::session::{Session, SqlResult};
 use crate::tool::write_options;
-use crate::{Flavor, Server, ServerVersion, Vendor, password, sql};
+use crate::{Flavor, Server, ServerVersion, Vendor, password, snapshot, sql};
 
 /// Where the binary log stood: file, position, GTIDs.
 pub(crate) const BINLOG_INFO: &str = "xtrabackup_binlog_info";
@@ -164,10 +165,8 @@ impl<F: Flavor> Server<F> {
         forget_replication(&mut session)
             .await
             .map_err(|error| sql_error("end the replication of the restored data", error))?;
-        if find_file(&data_dir, &[CLONE_INFO]).is_some_and(|path| has_temporary_plugin(&path))
-            && let Err(error) = session.run("UNINSTALL PLUGIN clone").await
-        {
-            warn!(%error, "The clone plugin stays installed.");
+        if find_file(&data_dir, &[CLONE_INFO]).is_some() {
+            self.finish_clone(&mut session).await?;
         }
         let server = session.version().clone();
         session.close().await;
@@ -183,6 +182,39 @@ impl<F: Flavor> Server<F> {
         }
         info!(root_enabled, "Data restored.");
         Ok(Restored { root_enabled })
+    }
+
+    /// Only the server that runs on a clone knows where the binary log of its
+    /// donor stood (MySQL manual, "Cloning for Replication"). What replicas
+    /// are made with reads it from the data, as other tools leave it there.
+    async fn finish_clone(&self, session: &mut Session) -> Result<()> {
+        let failed = |error| sql_error("look for the position of the clone", error);
+        let data_dir = self.settings.layout.data_dir();
+        let query = "SELECT BINLOG_FILE, BINLOG_POSITION, GTID_EXECUTED \
+             FROM performance_schema.clone_status WHERE BINLOG_FILE <> ''";
+        let position: Option<(String, u64, String)> =
+            session.first(query, ()).await.map_err(failed)?;
+        if let Some((file, position, gtids)) = position {
+            let line = snapshot::position_line(&file, &position.to_string(), &gtids);
+            self.write_data_file(BINLOG_INFO, &line)?;
+        }
+        if has_temporary_plugin(&data_dir.join(CLONE_INFO))
+            && let Err(error) = session.run("UNINSTALL PLUGIN clone").await
+        {
+            warn!(%error, "The clone plugin stays installed.");
+        }
+        Ok(())
+    }
+
+    /// Writes a file beside the server's own.
+    pub(crate) fn write_data_file(&self, name: &str, text: &str) -> Result<()> {
+        let account = &self.settings.account;
+        let attributes = Attributes {
+            mode: FILE_MODE,
+            owner: Some((account.uid, account.gid)),
+        };
+        let path = self.settings.layout.data_dir().join(name);
+        guest::write_atomic(&path, text.as_bytes(), &attributes).map_err(os_error)
     }
 
     /// MySQL upgrades its system tables by itself, MariaDB has a program.

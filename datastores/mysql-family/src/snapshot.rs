@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{Error, PrepareRequest, ReadLock, Result};
-use guest::Attributes;
 use serde_json::{Map, Value};
 use tracing::info;
 
-use crate::archive::FILE_MODE;
 use crate::credentials::{OS_ADMIN, ROOT};
 use crate::errors::{os_error, sql_error};
 use crate::init::is_empty;
@@ -43,28 +41,22 @@ impl<F: Flavor> Server<F> {
 
     /// Replicas made from the snapshot read the position from the data.
     fn write_position(&self, position: &Map<String, Value>) -> Result<()> {
-        let path = self.settings.layout.data_dir().join(BINLOG_INFO);
         if position.is_empty() {
             // One of an earlier time would be wrong.
+            let path = self.settings.layout.data_dir().join(BINLOG_INFO);
             return guest::remove_if_exists(&path).map(drop).map_err(os_error);
         }
         let field = |key: &str| match position.get(key) {
-            Some(Value::String(text)) => text.replace('\n', ""),
+            Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
             None => String::new(),
         };
-        let text = format!(
-            "{}\t{}\t{}\n",
-            field("log_file"),
-            field("log_position"),
-            field("log_executed_gtid_set")
+        let line = position_line(
+            &field("log_file"),
+            &field("log_position"),
+            &field("log_executed_gtid_set"),
         );
-        let account = &self.settings.account;
-        let attributes = Attributes {
-            mode: FILE_MODE,
-            owner: Some((account.uid, account.gid)),
-        };
-        guest::write_atomic(&path, text.as_bytes(), &attributes).map_err(os_error)
+        self.write_data_file(BINLOG_INFO, &line)
     }
 
     /// Everything before the first start on a volume that was made from a
@@ -97,6 +89,12 @@ impl<F: Flavor> Server<F> {
         self.install_configuration(request).await?;
         self.finish_data_dir().await
     }
+}
+
+/// A position as backup tools write it down. Servers break long sets of GTIDs
+/// into lines.
+pub(crate) fn position_line(file: &str, position: &str, gtids: &str) -> String {
+    format!("{file}\t{position}\t{}\n", gtids.replace('\n', ""))
 }
 
 /// Locks, and tells where the binary log stands.

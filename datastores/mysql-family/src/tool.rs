@@ -1,10 +1,11 @@
 //! The backup tools of this family: mariadb-backup and xtrabackup have one
 //! ancestor, and the same options, log lines and files.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use datastore::{BackupMetadata, Error, Result};
-use guest::{Attributes, Command};
+use datastore::{BackupMetadata, Error, ErrorKind, Result};
+use guest::{Attributes, Command, CommandError, Output};
 use tracing::debug;
 
 use crate::cnf::Document;
@@ -17,6 +18,8 @@ use crate::{Flavor, Server, ServerVersion, Vendor};
 const SUCCESS: &str = "completed OK!";
 /// Object stores take values of metadata up to this length.
 const METADATA_LIMIT: usize = 256;
+/// Lines in an error.
+const LAST_WORDS: usize = 5;
 
 /// A product among the tools.
 #[derive(Debug)]
@@ -155,6 +158,7 @@ fn quoted(value: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct ToolLog {
     completed: bool,
+    last_words: VecDeque<String>,
     metadata: BackupMetadata,
 }
 
@@ -163,6 +167,10 @@ impl ToolLog {
     pub(crate) fn read(&mut self, line: &str) {
         if line.trim().is_empty() {
             return;
+        }
+        if !is_progress(line) {
+            self.last_words.truncate(LAST_WORDS - 1);
+            self.last_words.push_front(line.to_owned());
         }
         // Only the last line counts.
         self.completed = line.ends_with(SUCCESS);
@@ -191,15 +199,33 @@ impl ToolLog {
         }
     }
 
-    /// Whether the last line says that all is done.
-    pub(crate) fn is_completed(&self) -> bool {
-        self.completed
+    /// Checks the end of a tool, which has to say that all is done.
+    pub(crate) fn judge(&self, ended: std::result::Result<Output, CommandError>) -> Result<()> {
+        let how = match &ended {
+            Ok(_) if self.completed => return Ok(()),
+            Ok(_) => "ended without success".to_owned(),
+            Err(CommandError::Failed { status, .. }) => format!("failed ({status})"),
+            Err(other) => other.to_string(),
+        };
+        let words: Vec<&str> = self.last_words.iter().rev().map(String::as_str).collect();
+        let text = format!("the tool {how}; its last words: {}", words.join(" | "));
+        Err(match ended {
+            Ok(_) => Error::failed(text),
+            Err(error) => Error::with_source(ErrorKind::Failed, text, error),
+        })
     }
 
     /// What is known of the backup.
     pub(crate) fn metadata(&self) -> &BackupMetadata {
         &self.metadata
     }
+}
+
+/// Lines that come by the thousand and tell nothing about a failure.
+fn is_progress(line: &str) -> bool {
+    ["log scanned up to", " Copying ", " Streaming ", "...done", "copied successfully"]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 /// The text in single quotes that follows `words`.
@@ -250,7 +276,7 @@ mod tests {
         ] {
             log.read(line);
         }
-        assert!(log.is_completed());
+        assert!(log.completed);
         let metadata: Vec<_> = log
             .metadata()
             .iter()
@@ -265,8 +291,19 @@ mod tests {
                 ("lsn", "44776")
             ]
         );
-        log.read("Error: too late");
-        assert!(!log.is_completed());
+        log.read("[00] FATAL ERROR: too late");
+        log.read("[01] 2026-11-22 08:04:29 ...done");
+        assert!(!log.completed);
+        let status = std::os::unix::process::ExitStatusExt::from_raw(256);
+        let ended = Output {
+            status,
+            stdout: Vec::new(),
+            stderr: b"noise".to_vec(),
+        };
+        let error = log.judge(Err(ended.into_error("tool"))).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the tool failed (exit status: 1); its last words: "));
+        assert!(text.ends_with(" | [00] FATAL ERROR: too late"), "{text}");
     }
 
     #[test]

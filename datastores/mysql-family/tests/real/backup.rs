@@ -202,8 +202,17 @@ async fn nothing_is_left_of_backups_that_fail() {
     request.parent.as_mut().unwrap().remove("lsn");
     let error = datastore.start_backup(&request).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::BadRequest);
+    // The tool itself notices one from before the server's time.
     let mut wrong = full.clone();
     wrong.insert("lsn".into(), "1".into());
+    request.parent = Some(wrong.clone());
+    let mut backup = datastore.start_backup(&request).await.unwrap();
+    backup.reader().read_to_end(&mut rest).await.unwrap();
+    let text = backup.finish().await.unwrap_err().to_string();
+    assert!(text.contains("incremental backup is impossible"), "{text}");
+    // The restore notices one that does not fit the chain.
+    let later = full["lsn"].parse::<u64>().unwrap() + 1;
+    wrong.insert("lsn".into(), later.to_string());
     chain.links[0].metadata = wrong;
     chain.back_up(datastore).await;
     let site = Site::new(Product::Mariadb);
