@@ -160,7 +160,10 @@ mod tests {
         assert!(!from.join("ibdata1").exists());
         unpack(bytes.as_slice(), &to, &own_account(dir.path())).unwrap();
         assert_eq!(std::fs::read(to.join("ibdata1")).unwrap(), big);
-        assert_eq!(std::fs::read(to.join(&long).join("t@002d1.ibd")).unwrap(), b"x");
+        assert_eq!(
+            std::fs::read(to.join(&long).join("t@002d1.ibd")).unwrap(),
+            b"x"
+        );
         assert_eq!(std::fs::read(to.join("info")).unwrap(), b"k = v\n");
         let mode = std::fs::metadata(to.join("ibdata1")).unwrap().mode();
         assert_eq!(mode & 0o7777, FILE_MODE);
@@ -188,7 +191,11 @@ mod tests {
             }
             header.set_cksum();
             let mut builder = Builder::new(Vec::new());
-            let contents: &[u8] = if kind == EntryType::Symlink { b"" } else { b"x" };
+            let contents: &[u8] = if kind == EntryType::Symlink {
+                b""
+            } else {
+                b"x"
+            };
             builder.append(&header, contents).unwrap();
             builder.into_inner().unwrap()
         };

@@ -139,7 +139,11 @@ impl BackupStream for ToolBackup {
             return Err(failed(Error::failed("it does not tell its check point")));
         }
         metadata.insert(TOOL_KEY.to_owned(), self.name.to_owned());
-        info!(tool = self.name, incremental = self.incremental, "Backup completed.");
+        info!(
+            tool = self.name,
+            incremental = self.incremental,
+            "Backup completed."
+        );
         Ok(metadata)
     }
 

@@ -76,7 +76,8 @@ impl<F: Flavor> Server<F> {
         let (volume, data_dir) = (layout.mount_point.clone(), layout.data_dir());
         let count = move || {
             let needed = cloned_bytes(&data_dir).map_err(|e| io_failed("read", &data_dir, e))?;
-            let stats = guest::filesystem_stats(&volume).map_err(|e| io_failed("read", &volume, e))?;
+            let stats =
+                guest::filesystem_stats(&volume).map_err(|e| io_failed("read", &volume, e))?;
             Ok((needed, stats.avail_blocks * stats.block_size))
         };
         let (needed, free) = tokio::task::spawn_blocking(count)
@@ -274,9 +275,9 @@ impl BackupStream for CloneBackup {
         drop(this.output);
         let packed = this.packing.await;
         this.scratch.remove().await;
-        packed
-            .map_err(os_error)?
-            .map_err(|error| Error::failed(format!("Cannot send the clone of the data: {error}")))?;
+        packed.map_err(os_error)?.map_err(|error| {
+            Error::failed(format!("Cannot send the clone of the data: {error}"))
+        })?;
         info!(tool = TOOL, "Backup completed.");
         Ok(this.metadata)
     }

@@ -86,7 +86,12 @@ impl<F: Flavor> Server<F> {
             ));
         }
         match first.archive {
-            Archive::Tar if first.metadata.get(TOOL_KEY).is_none_or(|tool| tool == clone::TOOL) => {
+            Archive::Tar
+                if first
+                    .metadata
+                    .get(TOOL_KEY)
+                    .is_none_or(|tool| tool == clone::TOOL) =>
+            {
                 Ok(None)
             }
             Archive::Tar => Err(Error::bad_request(format!(
@@ -210,7 +215,8 @@ impl<F: Flavor> Server<F> {
         guest::remove_if_exists(&data_dir.join(IDENTITY)).map_err(os_error)?;
         let owner = (account.uid, account.gid);
         let narrow = move || {
-            own(&data_dir, owner).map_err(|error| io_failed("change the owner in", &data_dir, error))
+            own(&data_dir, owner)
+                .map_err(|error| io_failed("change the owner in", &data_dir, error))
         };
         tokio::task::spawn_blocking(narrow)
             .await

@@ -111,7 +111,11 @@ impl<F: Flavor> Server<F> {
             };
             let configured = base.get(SERVER_SECTION, name).flatten();
             if configured.unwrap_or(default) != wanted {
-                info!(option = name, value = wanted, "Option of the restored data kept.");
+                info!(
+                    option = name,
+                    value = wanted,
+                    "Option of the restored data kept."
+                );
                 system.set(SERVER_SECTION, name, Some(wanted));
             }
         }
@@ -159,7 +163,9 @@ impl<F: Flavor> Server<F> {
         );
         let open: SqlResult<Option<u64>> = session.first(&query, ()).await;
         if open.map_err(|error| sql_error("check the accounts", error))? != Some(0) {
-            return Err(insecure("it has anonymous users or an administrator from afar"));
+            return Err(insecure(
+                "it has anonymous users or an administrator from afar",
+            ));
         }
         self.refuse_open_root().await?;
         forget_replication(&mut session)
@@ -321,7 +327,11 @@ mod tests {
     #[test]
     fn data_tells_its_version() {
         let dir = tempfile::tempdir().unwrap();
-        let version = || data_version(dir.path()).unwrap().map(|version| version.number);
+        let version = || {
+            data_version(dir.path())
+                .unwrap()
+                .map(|version| version.number)
+        };
         assert_eq!(version(), None);
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         let info = "uuid = 5660481d\nserver_version = 10.11.19-MariaDB-0+deb12u1-log\n";

@@ -65,7 +65,11 @@ impl<F: Flavor> Server<F> {
         let layout = &self.settings.layout;
         let data_dir = layout.data_dir();
         let empty = is_empty(&data_dir).map_err(|e| io_failed("read", &data_dir, e))?;
-        if empty || !SIGNS_OF_DATA.iter().any(|name| data_dir.join(name).exists()) {
+        if empty
+            || !SIGNS_OF_DATA
+                .iter()
+                .any(|name| data_dir.join(name).exists())
+        {
             return Err(Error::failed(format!(
                 "The volume should come from a snapshot, but there is no data of a server in {}: \
                  check that the snapshot is of a volume of this datastore",
@@ -121,7 +125,11 @@ async fn lock(session: &mut Session) -> SqlResult<Map<String, Value>> {
         return Ok(position);
     };
     let gtids: Option<String> = match is_mariadb {
-        true => session.first("SELECT @@GLOBAL.gtid_current_pos", ()).await?,
+        true => {
+            session
+                .first("SELECT @@GLOBAL.gtid_current_pos", ())
+                .await?
+        }
         false => row.get("Executed_Gtid_Set"),
     };
     position.insert("log_file".into(), row.get::<String, _>("File").into());

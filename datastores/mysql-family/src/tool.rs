@@ -223,9 +223,15 @@ impl ToolLog {
 
 /// Lines that come by the thousand and tell nothing about a failure.
 fn is_progress(line: &str) -> bool {
-    ["log scanned up to", " Copying ", " Streaming ", "...done", "copied successfully"]
-        .iter()
-        .any(|words| line.contains(words))
+    [
+        "log scanned up to",
+        " Copying ",
+        " Streaming ",
+        "...done",
+        "copied successfully",
+    ]
+    .iter()
+    .any(|words| line.contains(words))
 }
 
 /// The text in single quotes that follows `words`.
@@ -322,7 +328,11 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
             text.lines().take(3).collect::<Vec<_>>(),
-            ["!include /etc/mysql/my.cnf", "[client]", "user = \"os_admin\""]
+            [
+                "!include /etc/mysql/my.cnf",
+                "[client]",
+                "user = \"os_admin\""
+            ]
         );
         assert!(text.contains("password = \"a#\\\"b\\\\n 'c\"\n"), "{text}");
     }

@@ -181,11 +181,7 @@ impl Command {
             .env("LC_ALL", "C.UTF-8")
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir("/")
-            .stdin(if feeds {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if feeds { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

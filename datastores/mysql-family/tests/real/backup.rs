@@ -64,21 +64,33 @@ async fn a_chain_made_under_load_comes_back() {
     for key in ["lsn", "binlog_file", "binlog_position", "gtid"] {
         assert!(full.contains_key(key), "{key}: {full:?}");
     }
-    source.sql(&["CREATE TABLE shop.made_later AS SELECT 7 AS n"]).await;
+    source
+        .sql(&["CREATE TABLE shop.made_later AS SELECT 7 AS n"])
+        .await;
     let first = chain.back_up(source.datastore.as_ref()).await;
     stop.store(true, Ordering::Relaxed);
     assert!(writer.await.unwrap() > 0);
-    source.sql(&["DELETE FROM shop.a ORDER BY id LIMIT 5"]).await;
+    source
+        .sql(&["DELETE FROM shop.a ORDER BY id LIMIT 5"])
+        .await;
     chain.back_up(source.datastore.as_ref()).await;
     let lsn = |text: &str| text.parse::<u64>().unwrap();
     assert!(lsn(&first["lsn"]) >= lsn(&full["lsn"]));
     assert!(chain.bytes[2].len() < chain.bytes[0].len());
-    assert!(chain.links.iter().all(|link| link.archive == Archive::Xbstream));
+    assert!(
+        chain
+            .links
+            .iter()
+            .all(|link| link.archive == Archive::Xbstream)
+    );
     let volume = source.settings().layout.mount_point.clone();
     assert_eq!(names_in(&volume), ["conf.d", "data"]);
     let mut admin = source.admin().await;
     let expected = checksums(&mut admin, TABLES).await;
-    assert!(expected.iter().all(|(_, sum)| sum.is_some()), "{expected:?}");
+    assert!(
+        expected.iter().all(|(_, sum)| sum.is_some()),
+        "{expected:?}"
+    );
     admin.disconnect().await.unwrap();
 
     // A full backup taken in the middle of writes is one moment of them.
@@ -99,10 +111,15 @@ async fn a_chain_made_under_load_comes_back() {
     let mut admin = restored.admin().await;
     assert_eq!(checksums(&mut admin, TABLES).await, expected);
     let users: Vec<(String, String)> = admin
-        .query("SELECT User, Host FROM mysql.user WHERE User IN ('', 'os_admin', 'tenant') ORDER BY 1")
+        .query(
+            "SELECT User, Host FROM mysql.user WHERE User IN ('', 'os_admin', 'tenant') ORDER BY 1",
+        )
         .await
         .unwrap();
-    let users: Vec<_> = users.iter().map(|(u, h)| (u.as_str(), h.as_str())).collect();
+    let users: Vec<_> = users
+        .iter()
+        .map(|(u, h)| (u.as_str(), h.as_str()))
+        .collect();
     assert_eq!(users, [("os_admin", "localhost"), ("tenant", "%")]);
     admin.disconnect().await.unwrap();
     let tenant = restored.login_tcp("tenant", "tenants_word").await.unwrap();
@@ -187,7 +204,10 @@ async fn nothing_is_left_of_backups_that_fail() {
     kill_by_argument(&options);
     reader.read_to_end(&mut rest).await.unwrap();
     let error = backup.finish().await.unwrap_err().to_string();
-    assert!(error.contains("mariadb-backup") && error.contains("signal: 9"), "{error}");
+    assert!(
+        error.contains("mariadb-backup") && error.contains("signal: 9"),
+        "{error}"
+    );
     assert_eq!(names_in(&volume), ["conf.d", "data"]);
 
     // Dropped without a word.
@@ -218,7 +238,10 @@ async fn nothing_is_left_of_backups_that_fail() {
     let site = Site::new(Product::Mariadb);
     let error = site.datastore.unpack_restore(&site.request(), &chain).await;
     let text = error.unwrap_err().to_string();
-    assert!(text.starts_with("Cannot restore http://store/backups/link-1: "), "{text}");
+    assert!(
+        text.starts_with("Cannot restore http://store/backups/link-1: "),
+        "{text}"
+    );
     let layout = &site.settings().layout;
     assert!(layout.mount_point.join(".restoring").exists());
     // It is not started, however the agent is asked.
@@ -255,17 +278,28 @@ async fn tools_that_do_not_fit_are_refused() {
     std::fs::create_dir(&tools).unwrap();
     let other = source.with_settings(|settings| settings.layout.tools_dir = Some(tools.clone()));
     let request = Chain::default().request();
-    let refused = async || other.start_backup(&request).await.err().unwrap().to_string();
+    let refused = async || {
+        other
+            .start_backup(&request)
+            .await
+            .err()
+            .unwrap()
+            .to_string()
+    };
     let text = refused().await;
     assert!(text.contains("install mariadb-backup"), "{text}");
     // A double: it only tells a version, of a server that is not here.
     for name in ["mariadb-backup", "mbstream"] {
-        let script = "#!/bin/sh\necho 'mariadb-backup based on MariaDB server 10.2.3-MariaDB' >&2\n";
+        let script =
+            "#!/bin/sh\necho 'mariadb-backup based on MariaDB server 10.2.3-MariaDB' >&2\n";
         std::fs::write(tools.join(name), script).unwrap();
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(tools.join(name), executable).unwrap();
     }
     let text = refused().await;
-    assert!(text.contains("is made for MariaDB 10.2.3, but the server is MariaDB"), "{text}");
+    assert!(
+        text.contains("is made for MariaDB 10.2.3, but the server is MariaDB"),
+        "{text}"
+    );
     source.stop().await;
 }

@@ -7,8 +7,7 @@ use tokio::io::AsyncReadExt;
 use crate::chain::{Chain, checksums, names_in};
 use crate::harness::{Fixture, Product, Site};
 
-const PLUGINS: &str =
-    "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'";
+const PLUGINS: &str = "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'";
 
 async fn fill(fixture: &Fixture) {
     fixture
@@ -108,7 +107,10 @@ async fn archives_without_their_end_are_refused() {
         chain.bytes[0] = whole[..cut].to_vec();
         let error = site.datastore.unpack_restore(&site.request(), &chain).await;
         let text = error.unwrap_err().to_string();
-        assert!(text.starts_with("Cannot restore http://store/backups/link-0: "), "{text}");
+        assert!(
+            text.starts_with("Cannot restore http://store/backups/link-0: "),
+            "{text}"
+        );
         assert!(site.datastore.start().await.is_err());
     }
     chain.bytes[0] = whole;

@@ -10,8 +10,8 @@
 
 mod access;
 mod backup;
-mod changes;
 mod chain;
+mod changes;
 mod clone;
 mod config;
 mod databases;

@@ -11,7 +11,11 @@ use crate::harness::{Fixture, Product, Site};
 
 /// The volume as a snapshot has it: of a server that holds still.
 fn snapshot(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(to)
+        .status();
     assert!(copied.unwrap().success());
 }
 
@@ -25,6 +29,17 @@ async fn locked_and_taken_over(product: Product) {
             "CREATE USER root@'%' IDENTIFIED BY 'tenants_root'",
         ])
         .await;
+    // A replica of others.
+    let replicates: &[&str] = match product {
+        Product::Mysql => {
+            &["CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 9"]
+        }
+        Product::Mariadb => &[
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 9",
+            "CHANGE MASTER 'its other' TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 10",
+        ],
+    };
+    source.sql(replicates).await;
     let layout = source.settings().layout.clone();
     let lock = source.datastore.lock_for_snapshot().await.unwrap();
     let position = lock.position();
@@ -81,6 +96,10 @@ async fn take_over(site: Site, expected: &[(String, Option<u64>)]) {
     let layout = site.settings().layout.clone();
     let passwords = std::fs::read_to_string(layout.credentials_dir().join("os_admin.cnf")).unwrap();
     std::fs::create_dir(layout.mount_point.join(".backup-old")).unwrap();
+    let upgrade_info = layout.data_dir().join("mysql_upgrade_info");
+    if site.product == Product::Mariadb {
+        std::fs::write(&upgrade_info, "10.5.0-MariaDB\n").unwrap();
+    }
     site.datastore
         .take_over_snapshot(&site.request())
         .await
@@ -96,6 +115,17 @@ async fn take_over(site: Site, expected: &[(String, Option<u64>)]) {
     assert!(found.root_enabled);
     let mut admin = restored.admin().await;
     assert_eq!(checksums(&mut admin, "shop.a").await, expected);
+    let query = match restored.product {
+        Product::Mysql => "SHOW REPLICA STATUS",
+        Product::Mariadb => "SHOW ALL SLAVES STATUS",
+    };
+    let sources: Vec<mysql_async::Row> = admin.query(query).await.unwrap();
+    assert!(sources.is_empty(), "{sources:?}");
+    if restored.product == Product::Mariadb {
+        let version = restored.datastore.version().await.unwrap();
+        let upgraded = std::fs::read_to_string(&upgrade_info).unwrap();
+        assert!(version.starts_with(upgraded.trim()), "{upgraded}");
+    }
     admin.disconnect().await.unwrap();
     assert!(!layout.mount_point.join(".taking-over").exists());
     let now = std::fs::read_to_string(layout.credentials_dir().join("os_admin.cnf")).unwrap();
@@ -119,5 +149,12 @@ async fn a_volume_without_data_is_refused() {
     let error = site.datastore.take_over_snapshot(&site.request()).await;
     let text = error.unwrap_err().to_string();
     assert!(text.contains("there is no data"), "{text}");
-    assert!(!site.settings().layout.mount_point.join(".taking-over").exists());
+    assert!(
+        !site
+            .settings()
+            .layout
+            .mount_point
+            .join(".taking-over")
+            .exists()
+    );
 }

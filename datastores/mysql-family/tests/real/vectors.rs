@@ -56,8 +56,17 @@ async fn damaged_backups_are_refused() {
     let refused = async |chain: &Chain| {
         let error = site.datastore.unpack_restore(&site.request(), chain).await;
         let text = error.unwrap_err().to_string();
-        assert!(site.settings().layout.mount_point.join(".restoring").exists());
-        assert!(text.starts_with("Cannot restore http://store/backups/link-"), "{text}");
+        assert!(
+            site.settings()
+                .layout
+                .mount_point
+                .join(".restoring")
+                .exists()
+        );
+        assert!(
+            text.starts_with("Cannot restore http://store/backups/link-"),
+            "{text}"
+        );
         text
     };
     for cut in [10, 1000, 4 << 20] {
@@ -74,7 +83,10 @@ async fn damaged_backups_are_refused() {
     let mut broken = chain().first(2);
     broken.breaks = true;
     let text = refused(&broken).await;
-    assert!(text.contains("link-1") && text.contains("checksum differs"), "{text}");
+    assert!(
+        text.contains("link-1") && text.contains("checksum differs"),
+        "{text}"
+    );
     // An increment in the place of the full backup, and the other way round.
     let mut turned = chain().first(2);
     turned.bytes.swap(0, 1);

@@ -122,21 +122,34 @@ async fn a_double_is_called_as_the_manual_says() {
         assert!(line.starts_with(&start), "{line}");
         let target = format!(" --datadir={volume}/data --target-dir={scratch}/target ");
         assert!(line.contains(&target), "{line}");
-        assert!(!line.contains("password") && !line.contains("--no-server"), "{line}");
+        assert!(
+            !line.contains("password") && !line.contains("--no-server"),
+            "{line}"
+        );
     }
     assert!(!seen[0].contains("--incremental"), "{}", seen[0]);
-    assert!(seen[1].ends_with(" --incremental --incremental-lsn=1001"), "{}", seen[1]);
+    assert!(
+        seen[1].ends_with(" --incremental --incremental-lsn=1001"),
+        "{}",
+        seen[1]
+    );
     assert!(seen[2].ends_with(" --incremental-lsn=1002"), "{}", seen[2]);
     assert!(!seen[2].contains("--incremental "), "{}", seen[2]);
     let modes = std::fs::read_to_string(source.path("tmp/calls.modes")).unwrap();
     let uid = source.settings().account.uid;
-    assert!(modes.lines().all(|line| line == format!("600 {uid}")), "{modes}");
+    assert!(
+        modes.lines().all(|line| line == format!("600 {uid}")),
+        "{modes}"
+    );
 
     // Status and last line must both be good, and the check point known.
     let full = Chain::default().request();
     double("9.0.0-1", "echo 'Error: no space' >&2").install();
     let text = verdict(&source, &full).await;
-    assert!(text.contains("ended without success") && text.contains("Error: no space"), "{text}");
+    assert!(
+        text.contains("ended without success") && text.contains("Error: no space"),
+        "{text}"
+    );
     double("9.0.0-1", &bad_status).install();
     let text = verdict(&source, &full).await;
     assert!(text.contains("exit status: 3"), "{text}");
@@ -152,7 +165,10 @@ async fn a_double_is_called_as_the_manual_says() {
     let error = source.datastore.start_backup(&chain.request()).await;
     let error = error.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotSupported);
-    assert!(error.to_string().contains("is made for MySQL 8.0.35"), "{error}");
+    assert!(
+        error.to_string().contains("is made for MySQL 8.0.35"),
+        "{error}"
+    );
     let backup = source.datastore.start_backup(&full).await.unwrap();
     assert_eq!(backup.archive(), Archive::Tar);
     backup.abort().await;
@@ -192,7 +208,9 @@ async fn restores(chain: &Chain, server: &str) {
     let seen = calls(&site);
     let volume = site.settings().layout.mount_point.display().to_string();
     let with = |line: &String| {
-        let increment = line.split_once("--incremental-dir=").map(|(_, dir)| dir.to_owned());
+        let increment = line
+            .split_once("--incremental-dir=")
+            .map(|(_, dir)| dir.to_owned());
         (line.contains("--apply-log-only"), increment)
     };
     let expected = [
@@ -205,7 +223,10 @@ async fn restores(chain: &Chain, server: &str) {
     // One that says no.
     double("echo 'Error: page is corrupted' >&2").install();
     let text = unpack(chain).await.unwrap_err().to_string();
-    assert!(text.starts_with("Cannot restore http://store/backups/link-0: "), "{text}");
+    assert!(
+        text.starts_with("Cannot restore http://store/backups/link-0: "),
+        "{text}"
+    );
     assert!(text.contains("page is corrupted"), "{text}");
     assert!(site.datastore.start().await.is_err());
 }

@@ -82,7 +82,8 @@ impl Command {
         let mut child = self.spawn(true)?;
         debug!(command = ?self, "Command started.");
         let mut group = ProcessGroup(child.id());
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let log = tokio::spawn(read_lines(stderr, move |line| on_line(line)));
         let printed = tokio::spawn(async move {
             let mut printed = Vec::new();
@@ -130,10 +131,14 @@ impl Running {
     /// result has no output but the last of standard error. Any status but 0
     /// is an error.
     pub async fn wait(mut self) -> Result<Output, CommandError> {
-        let status: ExitStatus = self.child.wait().await.map_err(|reason| CommandError::Spawn {
-            program: self.program.clone(),
-            reason,
-        })?;
+        let status: ExitStatus = self
+            .child
+            .wait()
+            .await
+            .map_err(|reason| CommandError::Spawn {
+                program: self.program.clone(),
+                reason,
+            })?;
         self.group.release();
         let output = Output {
             status,
@@ -161,10 +166,7 @@ enum Pumped {
     Part,
 }
 
-async fn pump(
-    mut source: impl AsyncRead + Unpin,
-    stdin: Option<ChildStdin>,
-) -> io::Result<Pumped> {
+async fn pump(mut source: impl AsyncRead + Unpin, stdin: Option<ChildStdin>) -> io::Result<Pumped> {
     let Some(mut stdin) = stdin else {
         return Ok(Pumped::Part);
     };
