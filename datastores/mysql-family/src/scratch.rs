@@ -86,7 +86,11 @@ impl Drop for Scratch {
 /// Removes what crashed backups and restores have left on the volume.
 pub(crate) fn sweep(volume: &Path) -> Result<()> {
     let failed = |error| io_failed("read", volume, error);
-    for entry in std::fs::read_dir(volume).map_err(failed)? {
+    let entries = match std::fs::read_dir(volume) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let ours = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());

@@ -4,6 +4,7 @@
 use std::io::Read;
 
 use datastore::{Archive, BackupMetadata};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::chain::{Chain, checksums};
 use crate::harness::{Product, Site};
@@ -97,4 +98,41 @@ async fn damaged_backups_are_refused() {
     noise.bytes[0] = b"<html>not found</html>".repeat(1000);
     let text = refused(&noise).await;
     assert!(text.contains("mbstream"), "{text}");
+}
+
+/// A small volume, unmounted when dropped.
+struct SmallVolume<'a>(&'a std::path::Path);
+
+impl<'a> SmallVolume<'a> {
+    fn mount(path: &'a std::path::Path) -> Self {
+        let (kind, options) = ("tmpfs", Some("size=8m"));
+        mount(Some(kind), path, Some(kind), MsFlags::empty(), options).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for SmallVolume<'_> {
+    fn drop(&mut self) {
+        umount2(self.0, MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+/// The unpacking program says why it stops reading; the error tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_volume_is_told() {
+    assert!(
+        nix::unistd::getuid().is_root(),
+        "run as root: a volume is mounted"
+    );
+    let site = Site::new(Product::Mariadb);
+    let volume = SmallVolume::mount(&site.settings().layout.mount_point);
+    let chain = chain();
+    let error = site.datastore.unpack_restore(&site.request(), &chain).await;
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("link-0") && text.contains("No space left"),
+        "{text}"
+    );
+    assert!(site.datastore.start().await.is_err());
+    drop(volume);
 }
