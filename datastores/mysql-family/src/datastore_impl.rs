@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    Database, Datastore, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
-    ServiceStatus, StopOutcome, User, UserAttributes,
+    BackupRequest, BackupStream, Database, Datastore, Page, PageRequest, PasswordChange,
+    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
+    User, UserAttributes,
 };
 use tracing::error;
 
@@ -146,6 +147,30 @@ impl<F: Flavor> Datastore for Server<F> {
         }
         // Not running: what would run.
         Ok(self.installed_version().await?.text)
+    }
+
+    async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
+        self.begin_backup(request).await
+    }
+
+    async fn restore(
+        &self,
+        request: &PrepareRequest,
+        source: &dyn RestoreSource,
+    ) -> Result<Restored> {
+        self.keep_down().await?;
+        self.unpack_restore(request, source).await?;
+        self.start_restored().await
+    }
+
+    async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
+        self.keep_down().await?;
+        self.take_over_snapshot(request).await?;
+        self.start_restored().await
+    }
+
+    async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
+        self.hold_writes().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

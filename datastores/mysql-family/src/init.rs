@@ -10,14 +10,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use datastore::{Error, ErrorKind, PrepareRequest, Result, Secret};
+use datastore::{Error, PrepareRequest, Result, Secret};
 use guest::Attributes;
 use tracing::{info, warn};
 
 use crate::credentials::{self, Login, OS_ADMIN, ROOT};
 use crate::errors::{code, os_error, sql_error};
 use crate::flavor::Initialisation;
+use crate::marker::Marker;
 use crate::overrides::PUBLIC;
+use crate::scratch::{self, io_failed};
 use crate::session::{CONNECT_TIMEOUT, SqlError, probe};
 use crate::{Flavor, Server, password, sql};
 
@@ -28,43 +30,54 @@ impl<F: Flavor> Server<F> {
     /// Everything before the first start: directories, configuration, an
     /// initialised data directory. The server must not run.
     pub async fn install(&self, request: &PrepareRequest) -> Result<()> {
-        let layout = &self.settings.layout;
-        for dir in [layout.config_dir(), &layout.include_dir] {
-            ensure_directory(dir, 0o755, None)?;
-        }
-        ensure_directory(&layout.credentials_dir(), 0o700, None)?;
-        self.claim_data_dir().await?;
+        scratch::sweep(&self.settings.layout.mount_point)?;
+        self.ensure_directories()?;
+        self.claim_data_dir(Marker::Initialising).await?;
         self.install_configuration(request).await?;
         self.initialise().await
     }
 
-    /// Makes an empty data directory, or takes the leftovers of an interrupted
-    /// initialisation away. Data of anybody's is never touched.
-    async fn claim_data_dir(&self) -> Result<()> {
+    /// Directories of configuration and passwords.
+    pub(crate) fn ensure_directories(&self) -> Result<()> {
+        let layout = &self.settings.layout;
+        for dir in [layout.config_dir(), &layout.include_dir] {
+            ensure_directory(dir, 0o755, None)?;
+        }
+        ensure_directory(&layout.credentials_dir(), 0o700, None)
+    }
+
+    /// Makes an empty data directory with a mark that says for what, or takes
+    /// the leftovers of an interrupted initialisation or restore away. Data of
+    /// anybody's is never touched.
+    pub(crate) async fn claim_data_dir(&self, purpose: Marker) -> Result<()> {
         let layout = &self.settings.layout;
         let data_dir = layout.data_dir();
-        let failed = |error: io::Error| {
-            let text = format!("Prepare directory {}: {error}", data_dir.display());
-            Error::with_source(ErrorKind::Failed, text, error)
-        };
         let owner = (self.settings.account.uid, self.settings.account.gid);
+        let leftover = [Marker::Initialising, Marker::Restoring]
+            .into_iter()
+            .find(|marker| marker.is_set(layout));
+        let failed = |error| io_failed("prepare directory", &data_dir, error);
         if !is_empty(&data_dir).map_err(failed)? {
-            if !layout.initialising_marker().exists() {
+            if leftover.is_none() {
+                let reason = match purpose {
+                    Marker::Restoring => "and a backup is never restored over data",
+                    _ => "and no backup is to be restored",
+                };
                 return Err(Error::failed(format!(
-                    "{} holds data and no backup is to be restored: it is not touched. Use a new \
-                     volume, or remove the data if nobody needs it",
+                    "{} holds data {reason}: it is not touched. Use a new volume, or remove the \
+                     data if nobody needs it",
                     data_dir.display()
                 )));
             }
-            warn!(path = %data_dir.display(), "Initialisation was interrupted; starting over.");
+            warn!(path = %data_dir.display(), "The data was left incomplete; starting over.");
             tokio::fs::remove_dir_all(&data_dir).await.map_err(failed)?;
         }
         ensure_directory(&data_dir, 0o750, Some(owner))?;
-        let private = Attributes {
-            mode: 0o600,
-            owner: None,
-        };
-        guest::write_atomic(&layout.initialising_marker(), b"", &private).map_err(os_error)
+        purpose.set(layout)?;
+        match leftover {
+            Some(other) if other != purpose => other.remove(layout),
+            _ => Ok(()),
+        }
     }
 
     async fn initialise(&self) -> Result<()> {
@@ -85,11 +98,21 @@ impl<F: Flavor> Server<F> {
     /// files that make the next start set them. They are removed when the
     /// result is dropped.
     pub fn arm_first_start(&self) -> Result<FirstStart> {
-        let layout = &self.settings.layout;
         let length = self.settings.default_password_length;
+        self.arm(|| password::generate(length), statements, "")
+    }
+
+    /// Works for the first starts of new and of restored data.
+    pub(crate) fn arm(
+        &self,
+        new_password: impl Fn() -> Secret,
+        statements: impl Fn(&Login, &Login) -> String,
+        options: &str,
+    ) -> Result<FirstStart> {
+        let layout = &self.settings.layout;
         let new_login = |user: &str| Login {
             user: user.to_owned(),
-            password: password::generate(length),
+            password: new_password(),
         };
         let (root, os_admin) = (new_login(ROOT), new_login(OS_ADMIN));
         for login in [&root, &os_admin] {
@@ -110,7 +133,8 @@ impl<F: Flavor> Server<F> {
             &private,
         )
         .map_err(os_error)?;
-        let text = format!("[mysqld]\ninit_file = {}\n", files.init_file.display());
+        let init_file = files.init_file.display();
+        let text = format!("[mysqld]\ninit_file = {init_file}\n{options}");
         guest::write_atomic(&files.override_file, text.as_bytes(), &PUBLIC).map_err(os_error)?;
         Ok(files)
     }
@@ -118,7 +142,6 @@ impl<F: Flavor> Server<F> {
     /// Checks that the first start has secured the server: no anonymous users,
     /// no administrator from afar, none without a password.
     pub async fn check_secured(&self) -> Result<()> {
-        let insecure = |what: &str| Error::failed(format!("The new server is not secure: {what}"));
         let mut session = self.session().await?;
         let open: Option<u64> = session
             .first(
@@ -132,6 +155,14 @@ impl<F: Flavor> Server<F> {
         if open != Some(0) {
             return Err(insecure("it has anonymous users or a remote administrator"));
         }
+        self.refuse_open_root().await?;
+        Marker::Initialising.remove(&self.settings.layout)?;
+        info!("Server secured.");
+        Ok(())
+    }
+
+    /// Checks that the administrator has a password.
+    pub(crate) async fn refuse_open_root(&self) -> Result<()> {
         let without = Login {
             user: ROOT.to_owned(),
             password: Secret::new(""),
@@ -140,21 +171,17 @@ impl<F: Flavor> Server<F> {
             Err(SqlError::Server {
                 code: code::ACCESS_DENIED,
                 ..
-            }) => {}
-            Ok(()) => return Err(insecure("its administrator has no password")),
-            Err(error) => return Err(sql_error("check the administrator's password", error)),
+            }) => Ok(()),
+            Ok(()) => Err(insecure("its administrator has no password")),
+            Err(error) => Err(sql_error("check the administrator's password", error)),
         }
-        let marker = self.settings.layout.initialising_marker();
-        guest::remove_if_exists(&marker).map_err(os_error)?;
-        info!("Server secured.");
-        Ok(())
     }
 
     /// Removes what a first start left that was cut off by a crash. Whoever
     /// starts the server after that takes its data for real.
     pub(crate) fn disarm_first_start(&self) {
         let layout = &self.settings.layout;
-        if let Err(error) = guest::remove_if_exists(&layout.initialising_marker()) {
+        if let Err(error) = Marker::Initialising.remove(layout) {
             warn!(%error, "Mark of the initialisation not removed.");
         }
         drop(FirstStart {
@@ -209,7 +236,11 @@ fn statements(root: &Login, os_admin: &Login) -> String {
     )
 }
 
-fn is_empty(dir: &Path) -> io::Result<bool> {
+pub(crate) fn insecure(what: &str) -> Error {
+    Error::failed(format!("The new server is not secure: {what}"))
+}
+
+pub(crate) fn is_empty(dir: &Path) -> io::Result<bool> {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),

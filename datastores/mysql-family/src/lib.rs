@@ -6,6 +6,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod archive;
+mod backup;
+mod clone;
 pub mod cnf;
 mod config;
 mod credentials;
@@ -17,18 +20,26 @@ mod grants;
 mod host;
 mod identified;
 mod init;
+mod mariabackup;
+mod marker;
 mod names;
 mod overrides;
 mod password;
+mod restore;
+mod restored;
 mod root;
+mod scratch;
 mod server;
 mod service;
 mod session;
 mod settings;
+mod snapshot;
 mod sql;
 mod status;
+mod tool;
 mod users;
 mod version;
+mod xtrabackup;
 
 pub use credentials::Login;
 pub use flavor::{Flavor, Initialisation};

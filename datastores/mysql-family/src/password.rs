@@ -10,6 +10,14 @@ pub(crate) fn generate(length: usize) -> Secret {
     Secret::new(Alphanumeric.sample_string(&mut rand::rng(), length))
 }
 
+/// The same with one of each class of characters, for servers whose policy of
+/// passwords is not known yet; this alphabet needs no quoting either.
+pub(crate) fn generate_mixed(length: usize) -> Secret {
+    const CLASSES: &str = "_aA1";
+    let random = generate(length.saturating_sub(CLASSES.len()));
+    Secret::new(format!("{}{CLASSES}", random.expose()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -20,5 +28,9 @@ mod tests {
         assert_eq!(one.expose().len(), 36);
         assert!(one.expose().bytes().all(|c| c.is_ascii_alphanumeric()));
         assert_ne!(one, generate(36));
+        let mixed = generate_mixed(36);
+        assert_eq!(mixed.expose().len(), 36);
+        assert!(mixed.expose().ends_with("_aA1"));
+        assert_ne!(mixed, generate_mixed(36));
     }
 }

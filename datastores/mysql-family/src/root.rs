@@ -110,7 +110,7 @@ fn tenants_root() -> UserId {
 }
 
 /// `ACCOUNT LOCK`: MySQL 5.7.6, MariaDB 10.4.2 (their manuals, "CREATE USER").
-fn has_account_lock(version: &ServerVersion) -> bool {
+pub(crate) fn has_account_lock(version: &ServerVersion) -> bool {
     version.is_at_least(Vendor::MySql, (5, 7, 6))
         || version.is_at_least(Vendor::MariaDb, (10, 4, 2))
 }

@@ -1,6 +1,6 @@
 //! The datastore: one server of the family on this guest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use datastore::{Error, Result};
 use guest::{Command, Unit};
@@ -100,6 +100,18 @@ impl<F: Flavor> Server<F> {
                     PROGRAM_DIRS.join(", ")
                 ))
             })
+    }
+
+    /// Path of an installed tool, by its possible names.
+    pub(crate) fn find_tool(&self, names: &[&str]) -> Option<PathBuf> {
+        let dirs: Vec<&Path> = match &self.settings.layout.tools_dir {
+            Some(dir) => vec![dir],
+            None => PROGRAM_DIRS.iter().map(Path::new).collect(),
+        };
+        names
+            .iter()
+            .flat_map(|name| dirs.iter().map(move |dir| dir.join(name)))
+            .find(|path| path.is_file())
     }
 
     /// Version of the installed program, running or not.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::errors::os_error;
 use crate::session::{CONNECT_TIMEOUT, probe};
-use crate::{Flavor, Server};
+use crate::{Flavor, Server, marker};
 
 /// Pause between two probes of a server that is coming up.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
@@ -20,6 +20,7 @@ const JOURNAL_LINES: u32 = 15;
 impl<F: Flavor> Server<F> {
     /// Starts the server now and at every boot, and waits until it answers.
     pub(crate) async fn start_and_wait(&self) -> Result<()> {
+        marker::ensure_complete(&self.settings.layout)?;
         self.disarm_first_start();
         self.bring_up(false).await
     }
@@ -37,6 +38,7 @@ impl<F: Flavor> Server<F> {
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {
+        marker::ensure_complete(&self.settings.layout)?;
         self.disarm_first_start();
         self.bring_up(true).await
     }
@@ -150,6 +152,12 @@ impl<F: Flavor> Server<F> {
             .stop(self.settings.state_change_wait_time)
             .await
             .map_err(service_error)
+    }
+
+    /// Stops the server, and keeps it down over a reboot.
+    pub(crate) async fn keep_down(&self) -> Result<()> {
+        self.unit.disable().await.map_err(service_error)?;
+        self.take_down().await
     }
 }
 

@@ -138,6 +138,16 @@ impl Session {
         &self.version
     }
 
+    /// The server's number for this connection.
+    pub(crate) fn id(&self) -> u32 {
+        self.connection.id()
+    }
+
+    /// Runs a statement that may take as long as `limit`.
+    pub(crate) async fn run_within(&mut self, limit: Duration, statement: &str) -> SqlResult<()> {
+        bounded(limit, self.connection.query_drop(statement)).await
+    }
+
     /// Runs a statement without result rows, as text.
     pub(crate) async fn run(&mut self, statement: &str) -> SqlResult<()> {
         bounded(STATEMENT_TIMEOUT, self.connection.query_drop(statement)).await

@@ -56,6 +56,8 @@ pub struct Layout {
     pub mount_point: PathBuf,
     /// The server program; found in the usual directories when absent.
     pub server_program: Option<PathBuf>,
+    /// Where the backup tools are; in the usual directories when absent.
+    pub tools_dir: Option<PathBuf>,
 }
 
 impl Layout {
@@ -67,6 +69,7 @@ impl Layout {
             socket: "/run/mysqld/mysqld.sock".into(),
             mount_point: mount_point.into(),
             server_program: None,
+            tools_dir: None,
         }
     }
 
@@ -78,12 +81,6 @@ impl Layout {
     /// Directory of the passwords that survive a rebuild of the root disk.
     pub fn credentials_dir(&self) -> PathBuf {
         self.mount_point.join("conf.d")
-    }
-
-    /// Exists while the data directory is being initialised: what is in it
-    /// then is nobody's data.
-    pub(crate) fn initialising_marker(&self) -> PathBuf {
-        self.mount_point.join(".initialising")
     }
 
     /// Statements of the first start; exists only for its duration.

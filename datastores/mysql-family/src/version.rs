@@ -69,6 +69,11 @@ impl ServerVersion {
         Some(version)
     }
 
+    /// Major and minor version: a release series.
+    pub(crate) fn series(&self) -> (u32, u32) {
+        (self.number.0, self.number.1)
+    }
+
     /// Whether this is `vendor` at `major.minor.patch` or later.
     pub fn is_at_least(&self, vendor: Vendor, number: (u32, u32, u32)) -> bool {
         self.vendor == vendor && self.number >= number
@@ -83,7 +88,7 @@ impl fmt::Display for ServerVersion {
 }
 
 /// Reads `major.minor[.patch]` and stops at the first thing that is no number.
-fn leading_number(text: &str) -> Option<(u32, u32, u32)> {
+pub(crate) fn leading_number(text: &str) -> Option<(u32, u32, u32)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

@@ -1,6 +1,7 @@
 //! Child processes: bounded in time and in output, never through a shell.
 
 mod error;
+mod stream;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -24,6 +25,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 pub use error::CommandError;
+pub use stream::{FeedError, Running, enlarge_pipe};
 
 /// Where programs are looked for, and the `PATH` of every child. It does not
 /// depend on how the agent was started.
@@ -120,7 +122,7 @@ impl Command {
     /// Runs the program to its end, whatever its exit status.
     pub async fn output(mut self) -> Result<Output, CommandError> {
         let started = Instant::now();
-        let mut child = self.spawn()?;
+        let mut child = self.spawn(self.stdin.is_some())?;
         let input = self.stdin.take();
         // Declared after `child`, so that the group dies before its leader is
         // handed to the runtime to be reaped.
@@ -167,7 +169,7 @@ impl Command {
         self.program.display().to_string()
     }
 
-    fn spawn(&self) -> Result<Child, CommandError> {
+    fn spawn(&self, feeds: bool) -> Result<Child, CommandError> {
         let path = find(&self.program).ok_or_else(|| CommandError::NotFound {
             program: self.name(),
         })?;
@@ -179,11 +181,7 @@ impl Command {
             .env("LC_ALL", "C.UTF-8")
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir("/")
-            .stdin(if self.stdin.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if feeds { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -2,7 +2,10 @@
 
 use std::{fs, io};
 
-use nix::unistd::{SysconfVar, sysconf};
+use nix::{
+    sys::resource::{Resource, getrlimit},
+    unistd::{SysconfVar, sysconf},
+};
 
 /// The machine, in the units of Trove's management view of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,12 @@ pub fn hardware() -> io::Result<Hardware> {
         mem_total: field(&memory, "MemTotal")?,
         num_cpus,
     })
+}
+
+/// How many files a child of this process may ask to hold open at once.
+pub fn max_open_files() -> Option<u64> {
+    let (_soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    Some(hard)
 }
 
 /// Threads, descriptors and memory of a process. The error is of kind

@@ -14,6 +14,7 @@ mod account;
 mod command;
 mod facts;
 mod files;
+mod freeze;
 pub mod notify;
 mod nss;
 mod readable;
@@ -21,11 +22,12 @@ mod service;
 mod volume;
 
 pub use account::{Account, AccountError, ensure_service_account};
-pub use command::{Command, CommandError, Output};
-pub use facts::{Hardware, ProcessDiagnostics, hardware, process_diagnostics};
+pub use command::{Command, CommandError, FeedError, Output, Running, enlarge_pipe};
+pub use facts::{Hardware, ProcessDiagnostics, hardware, max_open_files, process_diagnostics};
 pub use files::{
     Attributes, FileError, ensure_directory, read_optional, remove_if_exists, write_atomic,
 };
+pub use freeze::{freeze, thaw};
 pub use nss::pin_name_services;
 pub use service::{ActiveState, ServiceError, Unit, UnitState};
 pub use volume::{

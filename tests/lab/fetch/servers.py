@@ -15,7 +15,8 @@ from lab.fetch.run import run
 from lab.fetch.trees import Tree
 from lab.progress import Progress, Step
 
-# The server first, then what it is initialised with, and its backup tools.
+# The server first, then what it is initialised with, its backup tools, and
+# what upgrades system tables.
 PROGRAMS = {
     "mysql": ("usr/sbin/mysqld", "usr/bin/my_print_defaults"),
     "mariadb": (
@@ -24,9 +25,12 @@ PROGRAMS = {
         "usr/bin/resolveip",
         "usr/bin/mariadb-backup",
         "usr/bin/mbstream",
+        "usr/bin/mariadb-upgrade",
+        "usr/bin/mariadb",
+        "usr/bin/mariadb-check",
     ),
 }
-RECIPE = 4
+RECIPE = 5
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 

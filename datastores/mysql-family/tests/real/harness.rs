@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datastore::{Datastore, PrepareRequest, ServiceStatus};
+use datastore::{Datastore, PrepareRequest, RestoreSource, Restored, ServiceStatus};
 use guest::Account;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
@@ -45,12 +45,40 @@ impl Product {
     }
 }
 
+impl Product {
+    /// Directory of the backup tools: beside the server for MariaDB; for
+    /// MySQL there are none but those a test makes.
+    fn tools(self, dir: &Path) -> PathBuf {
+        match self {
+            Self::Mysql => dir.join("tools"),
+            Self::Mariadb => Self::mariadb_tools(),
+        }
+    }
+
+    pub(crate) fn mariadb_tools() -> PathBuf {
+        let binary = Self::Mariadb.binary();
+        let prefix = binary.parent().and_then(Path::parent).unwrap();
+        prefix.join("bin")
+    }
+}
+
 /// What both product crates build, behind one type.
 pub(crate) trait Guest: Datastore {
     fn parts(&self) -> &Settings;
     fn install<'a>(&'a self, request: &'a PrepareRequest) -> Work<'a, datastore::Result<()>>;
     fn arm_first_start(&self) -> datastore::Result<FirstStart>;
     fn check_secured(&self) -> Work<'_, datastore::Result<()>>;
+    fn unpack_restore<'a>(
+        &'a self,
+        request: &'a PrepareRequest,
+        source: &'a dyn RestoreSource,
+    ) -> Work<'a, datastore::Result<()>>;
+    fn take_over_snapshot<'a>(
+        &'a self,
+        request: &'a PrepareRequest,
+    ) -> Work<'a, datastore::Result<()>>;
+    fn arm_restored_start(&self) -> Work<'_, datastore::Result<FirstStart>>;
+    fn check_restored(&self) -> Work<'_, datastore::Result<Restored>>;
 }
 
 pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -70,6 +98,29 @@ impl<F: mysql_family::Flavor> Guest for Server<F> {
 
     fn check_secured(&self) -> Work<'_, datastore::Result<()>> {
         Box::pin(Server::check_secured(self))
+    }
+
+    fn unpack_restore<'a>(
+        &'a self,
+        request: &'a PrepareRequest,
+        source: &'a dyn RestoreSource,
+    ) -> Work<'a, datastore::Result<()>> {
+        Box::pin(Server::unpack_restore(self, request, source))
+    }
+
+    fn take_over_snapshot<'a>(
+        &'a self,
+        request: &'a PrepareRequest,
+    ) -> Work<'a, datastore::Result<()>> {
+        Box::pin(Server::take_over_snapshot(self, request))
+    }
+
+    fn arm_restored_start(&self) -> Work<'_, datastore::Result<FirstStart>> {
+        Box::pin(Server::arm_restored_start(self))
+    }
+
+    fn check_restored(&self) -> Work<'_, datastore::Result<Restored>> {
+        Box::pin(Server::check_restored(self))
     }
 }
 
@@ -313,6 +364,22 @@ impl Fixture {
         site.datastore.check_secured().await.unwrap();
         Self { site, process }
     }
+
+    /// The first start of a site that a restore has filled.
+    pub(crate) async fn start_restored(site: Site) -> (Self, Restored) {
+        let first_start = site.datastore.arm_restored_start().await.unwrap();
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        drop(first_start);
+        let restored = site.datastore.check_restored().await.unwrap();
+        (Self { site, process }, restored)
+    }
+
+    /// Ends the server.
+    pub(crate) async fn stop(self) -> Site {
+        self.process.stop().await;
+        self.site
+    }
 }
 
 type Case = Box<dyn Fn(Arc<Fixture>) -> Work<'static, ()> + Send>;
@@ -379,6 +446,7 @@ fn settings(product: Product, dir: &Path) -> Settings {
             socket: dir.join("run/mysqld.sock"),
             mount_point: dir.join("volume"),
             server_program: Some(product.binary()),
+            tools_dir: Some(product.tools(dir)),
         },
         account: Account {
             name: "database".into(),

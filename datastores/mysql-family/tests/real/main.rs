@@ -9,13 +9,19 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod access;
+mod backup;
+mod chain;
 mod changes;
+mod clone;
 mod config;
 mod databases;
 mod first_start;
 mod harness;
 mod root;
+mod snapshot;
 mod users;
+mod vectors;
+mod xtrabackup;
 
 use datastore::{Datastore, ErrorKind};
 use harness::{Cases, Fixture, Product};

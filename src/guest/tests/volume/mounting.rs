@@ -53,6 +53,25 @@ async fn a_blank_device_is_formatted_once_and_keeps_its_data() {
 }
 
 #[tokio::test]
+async fn a_frozen_file_system_stands_still_until_it_is_thawed() {
+    for fstype in [FsType::Ext4, FsType::Xfs] {
+        let bench = Bench::new(fstype);
+        bench.spec.ensure_mounted_with(&bench.files).await.unwrap();
+        let point = &bench.spec.mount_point;
+        guest::freeze(point).await.unwrap();
+        // Whoever writes now waits.
+        let data = bench.data();
+        let write = std::thread::spawn(move || fs::write(data, "late"));
+        guest::freeze(point).await.unwrap_err();
+        assert!(!write.is_finished());
+        guest::thaw(point).await.unwrap();
+        write.join().unwrap().unwrap();
+        guest::thaw(point).await.unwrap_err();
+        assert_eq!(fs::read_to_string(bench.data()).unwrap(), "late");
+    }
+}
+
+#[tokio::test]
 async fn the_line_of_an_older_agent_is_replaced() {
     let bench = Bench::new(FsType::Ext4);
     // Made by Trove up to 2025.1, whose default was ext3.
