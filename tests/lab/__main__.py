@@ -34,6 +34,7 @@ def parse() -> argparse.Namespace:
     servers.add_argument("argv", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
+    up.add_argument("--swift", action="store_true", help="with the object store")
     commands.add_parser("down", help="stop everything; logs stay")
     commands.add_parser("status", help="daemons and guests")
     env = commands.add_parser("env", help="shell exports for the openstack client")
@@ -90,7 +91,7 @@ def main() -> None:
 
     match arguments.command:
         case "up":
-            commands.up(arguments.rpc)
+            commands.up(arguments.rpc, arguments.swift)
         case "status":
             commands.status()
         case "env":
