@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import settings, teardown
 from lab.cache import locked, remove_tree
-from lab.fetch import fetch, fetched, host
+from lab.fetch import fetch, fetch_for_backups, fetched, host
 from lab.progress import Progress
 from lab.settings import DATASTORES
 
@@ -76,7 +76,8 @@ def main() -> None:
             host.ensure_packages(Progress(), settings.versions().build_packages)
             return
         case "fetch":
-            fetch(Progress())
+            progress = Progress()
+            fetch_for_backups(fetch(progress), progress)
             return
         case "down":
             remove(keep_logs=True)

@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import mariadb, network, rabbitmq, settings, swift, teardown, tls
-from lab.cache import Cache, locked
+from lab.cache import locked
 from lab.clients.objects import ObjectClient
 from lab.clients.openstack import OpenStack
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
-from lab.fetch import Parts, fetch, fetched, venv
+from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
 from lab.guests.guest import Guest
+from lab.local_server import Tools
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
 from lab.swift import Swift
+from lab.upstream_backup import UpstreamBackup
 
 if TYPE_CHECKING:
     from lab.clients.rpc import RpcClient
@@ -65,7 +67,7 @@ class Lab:
             raise ValueError(f"mode is one of {MODES}")
         progress = progress or Progress()
         self._parts = fetch(progress)
-        store = venv.ensure(self._cache, progress, venv.SWIFT) if objects else None
+        store = self.fetch_for_backups(progress).swift if objects else None
         with self._locked():
             if self.running():
                 raise LabError(f"the lab in {self.state} is up already")
@@ -151,9 +153,9 @@ class Lab:
             raise LabError("not everything is fetched; run `cli fetch`")
         return self._parts
 
-    @property
-    def _cache(self) -> Cache:
-        return Cache(settings.cache_dir())
+    def fetch_for_backups(self, progress: Progress | None = None) -> BackupParts:
+        """What the object store and upstream's backup program consist of."""
+        return fetch_for_backups(self.parts, progress or Progress())
 
     @property
     def mode(self) -> str:
@@ -221,6 +223,10 @@ class Lab:
         inside = network.entering(self.name, argv)
         self.processes.start(name, self._daemons.wrap(inside), env=env)
 
+    def start_process(self, name: str, argv: list[str]) -> None:
+        """Start a program that ends with the lab, unless it is stopped before."""
+        self._daemon(name, argv)
+
     def _start_broker(self) -> None:
         self.broker.configure()
         self._daemon("epmd", self.broker.mapper_command())
@@ -261,9 +267,12 @@ class Lab:
             ),
         )
 
-    def start_swift(self, progress: Progress | None = None) -> None:
-        """Start the object store of a lab that is up; nothing if it runs."""
-        store = venv.ensure(self._cache, progress or Progress(), venv.SWIFT)
+    def start_swift(self) -> None:
+        """Start the object store of a lab that is up; nothing if it runs.
+
+        What is missing is fetched: call it outside of the lab's network.
+        """
+        store = self.fetch_for_backups().swift
         with self._locked():
             if self.processes.get("swift-proxy") is None:
                 self._start_swift(store)
@@ -325,6 +334,27 @@ class Lab:
     def objects(self, account: str = "demo") -> ObjectClient:
         """The object store's API; use it inside the lab's network."""
         return ObjectClient(account)
+
+    def backup_tools(self) -> Tools:
+        """MariaDB's programs out of its guest tree, for this machine."""
+        programs = self.fetch_for_backups().tools
+        return Tools(programs, self.parts.trees["mariadb"].path)
+
+    def upstream_backup(self, account: str = "demo") -> UpstreamBackup:
+        """Upstream's backup program with the account's token and objects.
+
+        Use it inside the lab's network, after `start_swift`.
+        """
+        objects = self.objects(account)
+        return UpstreamBackup(
+            namespace=self.name,
+            python=self.parts.venv / "bin/python",
+            program=self.fetch_for_backups().upstream,
+            tools=self.backup_tools(),
+            scratch=self.state / "upstream",
+            url=objects.url,
+            token=objects.token,
+        )
 
     def openstack(self, account: str = "demo") -> OpenStack:
         """The real command line client."""
