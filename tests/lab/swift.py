@@ -121,6 +121,8 @@ operator_roles = admin, member
 use = egg:swift#copy
 [filter:slo]
 use = egg:swift#slo
+# Segments below this size are served at one a second; tests make small ones.
+rate_limit_under_size = 1
 [filter:dlo]
 use = egg:swift#dlo
 [filter:versioned_writes]

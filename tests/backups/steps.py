@@ -1,0 +1,209 @@
+"""What the suites do over and over: instances, rows, backups, restores."""
+
+from __future__ import annotations
+
+import gzip
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lab.clients.backups import BackupClient
+from lab.clients.objects import ObjectClient
+from lab.clients.trove import Json
+from lab.lab import Lab
+from scenarios.conftest import DATABASE, PASSWORD, USER, Instance, delete
+
+# A backup and what follows it; a restore is a backup and a create.
+LIMIT = 240.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What Trove has recorded of a backup; not all of it is in the API."""
+
+    id: str
+    state: str
+    kind: str
+    checksum: str
+    location: str
+    size: float
+
+    @property
+    def container(self) -> str:
+        return self.location.split("/")[-2]
+
+    @property
+    def object(self) -> str:
+        return self.location.split("/")[-1]
+
+
+def record(lab: Lab, backup_id: str) -> Record:
+    """The row of Trove's database."""
+    ((*row, size),) = lab.trove_sql(
+        "select id, state, backup_type, checksum, location, size from backups "
+        f"where id = '{backup_id}'"
+    )
+    return Record(*row, size=float(size))
+
+
+@dataclass
+class Owner(Instance):
+    """An instance with rows that can be counted and compared."""
+
+    size: int = 1
+
+    @cached_property
+    def backups(self) -> BackupClient:
+        return BackupClient(self.trove)
+
+    @property
+    def objects(self) -> ObjectClient:
+        return self.lab.objects()
+
+    def fill(self, megabytes: int) -> None:
+        """Add rows that no compressor makes smaller."""
+        client = self.login(USER, PASSWORD, DATABASE)
+        kib = megabytes * 1024
+        client.execute(
+            "create table if not exists filler "
+            "(id int auto_increment primary key, bytes blob) engine=innodb; "
+            "insert into filler (bytes) values (random_bytes(1024))"
+        )
+        while (have := int(client.execute("select count(*) from filler")[0][0])) < kib:
+            client.execute(
+                "insert into filler (bytes) select random_bytes(1024) from filler "
+                f"limit {min(have, kib - have)}"
+            )
+
+    def write(self, text: str) -> None:
+        """Add a row that tells of a moment."""
+        self.login(USER, PASSWORD, DATABASE).execute(
+            "create table if not exists told (text varchar(80) primary key); "
+            f"insert into told values ('{text}')"
+        )
+
+    def told(self) -> set[str]:
+        """The moments the rows tell of."""
+        client = self.login(USER, PASSWORD, DATABASE)
+        return {row[0] for row in client.execute("select text from told")}
+
+    def checksums(self, *tables: str) -> list[list[str]]:
+        """Checksums that the server makes of whole tables."""
+        names = ", ".join(f"{DATABASE}.{table}" for table in tables)
+        return self.admin(f"checksum table {names}")
+
+    def back_up(self, container: str, parent: str | None = None) -> Record:
+        """Make a backup and wait for its success."""
+        name = f"b-{uuid.uuid4().hex[:8]}"
+        backup_id = self.backups.create(
+            name, self.id, parent=parent, container=container
+        )
+        self.backups.wait(backup_id, timeout=LIMIT)
+        return record(self.lab, backup_id)
+
+    def fail_to_back_up(self, container: str, parent: str | None = None) -> str:
+        """Ask for a backup that must fail; the reason its user reads."""
+        name = f"f-{uuid.uuid4().hex[:8]}"
+        backup_id = self.backups.create(
+            name, self.id, parent=parent, container=container
+        )
+        return self.failure(backup_id)
+
+    def failure(self, backup_id: str, timeout: float = LIMIT) -> str:
+        """Wait for the failure of a backup; the reason its user reads."""
+        ended = self.backups.wait_end(backup_id, timeout=timeout)
+        assert ended["status"] == "FAILED", ended
+        deadline = time.monotonic() + 15
+        while True:  # the fault follows the state, in a message of its own
+            fault = self.trove.instance(self.id).get("fault") or {}
+            if backup_id in fault.get("message", ""):
+                return fault["message"]
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no fault names backup {backup_id}: {fault}")
+            time.sleep(0.25)
+
+
+@contextmanager
+def created(
+    lab: Lab, datastore: str, *, size: int = 1, megabytes: int = 0
+) -> Iterator[Owner]:
+    """An instance with a database and a user, deleted afterwards."""
+    user = {"name": USER, "password": PASSWORD, "databases": [{"name": DATABASE}]}
+    owner = _create(lab, datastore, size, databases=[DATABASE], users=[user])
+    try:
+        _wait_active(owner)
+        owner.write("created")
+        if megabytes:
+            owner.fill(megabytes)
+        yield owner
+    finally:
+        delete(owner.trove, owner.id)
+
+
+@contextmanager
+def restored(
+    lab: Lab, datastore: str, backup_id: str, *, size: int = 1
+) -> Iterator[Owner]:
+    """A new instance made of a backup, deleted afterwards."""
+    with restoring(lab, datastore, backup_id, size=size) as owner:
+        _wait_active(owner)
+        yield owner
+
+
+@contextmanager
+def restoring(
+    lab: Lab, datastore: str, backup_id: str, *, size: int = 1
+) -> Iterator[Owner]:
+    """The same, not waited for."""
+    point = {"backupRef": backup_id}
+    owner = _create(lab, datastore, size, restorePoint=point)
+    try:
+        yield owner
+    finally:
+        delete(owner.trove, owner.id)
+
+
+def _create(lab: Lab, datastore: str, size: int, **more: Any) -> Owner:
+    trove = lab.trove()
+    name = f"{datastore}-{uuid.uuid4().hex[:6]}"
+    instance_id = trove.create_instance(name, datastore, size=size, **more)["id"]
+    return Owner(lab, trove, instance_id, datastore, "", size)
+
+
+def _wait_active(owner: Owner) -> None:
+    active = owner.trove.wait_active(owner.id, timeout=LIMIT)
+    owner.address = owner.trove.address(active)
+
+
+def wait_failed(owner: Owner) -> str:
+    """Wait until a restore has failed; the reason its user reads."""
+    ended: Json = owner.trove.wait_status(
+        owner.id, "ERROR", "FAILED", timeout=LIMIT, fatal=("ACTIVE", "HEALTHY")
+    )
+    return (ended.get("fault") or {}).get("message", "")
+
+
+def names_of(objects: ObjectClient, *records: Record) -> set[str]:
+    """The names of all objects that those backups consist of."""
+    names = set()
+    for made in records:
+        names.add(made.object)
+        headers = objects.head(made.container, made.object)
+        if "x-static-large-object" in headers:
+            for segment in objects.manifest(made.container, made.object):
+                container, name = segment["name"].strip("/").split("/")
+                assert container == made.container
+                names.add(name)
+    return names
+
+
+def check_whole(objects: ObjectClient, made: Record) -> None:
+    """The stored object is what was recorded, and unpacks to its last byte."""
+    headers = objects.head(made.container, made.object)
+    assert headers["etag"].strip('"') == made.checksum
+    assert made.object.endswith(".gz")
+    assert gzip.decompress(objects.get(made.container, made.object))
