@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from backups.steps import Owner, created
+from backups.store_proxy import StoreProxy
 from lab.lab import Lab
 
 # The hook that shows what the agents said last.
@@ -43,3 +44,13 @@ def instance(lab: Lab) -> Iterator[Owner]:
     """A MariaDB instance with some data."""
     with created(lab, "mariadb") as owner:
         yield owner
+
+
+@pytest.fixture(scope="module")
+def store(lab: Lab) -> Iterator[StoreProxy]:
+    """The object store as Trove and its guests see it in these tests."""
+    proxy = StoreProxy()
+    lab.restart_trove(objects=proxy.objects)
+    yield proxy
+    proxy.close()
+    lab.restart_trove()

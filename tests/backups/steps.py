@@ -13,12 +13,18 @@ from typing import Any
 
 from lab.clients.backups import BackupClient
 from lab.clients.objects import ObjectClient
-from lab.clients.trove import Json
+from lab.cloud.keystone import ACCOUNTS, PROJECTS
 from lab.lab import Lab
 from scenarios.conftest import DATABASE, PASSWORD, USER, Instance, delete
 
 # A backup and what follows it; a restore is a backup and a create.
 LIMIT = 240.0
+# More MB than are on their way at once, and GiB they fit into: the tool still
+# runs while its first bytes are being stored.
+LARGE, LARGE_VOLUME = 192, 2
+# Where parts and whole backups are in the store, as ends of paths.
+SEGMENT = r"_\d{8}$"
+OBJECT = r"\.xbstream\.gz$"
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,28 @@ class Owner(Instance):
         names = ", ".join(f"{DATABASE}.{table}" for table in tables)
         return self.admin(f"checksum table {names}")
 
+    def recorded(self, location: str, checksum: str) -> str:
+        """Make a backup known as if it had been made of this instance; its id."""
+        backup_id = str(uuid.uuid4())
+        values = {
+            "id": backup_id,
+            "name": f"r-{backup_id[:8]}",
+            "tenant_id": PROJECTS[ACCOUNTS["demo"].project],
+            "instance_id": self.id,
+            "datastore_version_id": self.backups.version_id(self.datastore),
+            "state": "COMPLETED",
+            "backup_type": "full",
+            "storage_driver": "swift",
+            "location": location,
+            "checksum": checksum,
+        }
+        quoted = ", ".join(f"'{value}'" for value in values.values())
+        self.lab.trove_sql(
+            f"insert into backups ({', '.join(values)}, size, deleted, created, updated)"
+            f" values ({quoted}, 0.1, 0, utc_timestamp(), utc_timestamp())"
+        )
+        return backup_id
+
     def back_up(self, container: str, parent: str | None = None) -> Record:
         """Make a backup and wait for its success."""
         name = f"b-{uuid.uuid4().hex[:8]}"
@@ -117,14 +145,7 @@ class Owner(Instance):
         """Wait for the failure of a backup; the reason its user reads."""
         ended = self.backups.wait_end(backup_id, timeout=timeout)
         assert ended["status"] == "FAILED", ended
-        deadline = time.monotonic() + 15
-        while True:  # the fault follows the state, in a message of its own
-            fault = self.trove.instance(self.id).get("fault") or {}
-            if backup_id in fault.get("message", ""):
-                return fault["message"]
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no fault names backup {backup_id}: {fault}")
-            time.sleep(0.25)
+        return _fault(self, backup_id)
 
 
 @contextmanager
@@ -181,10 +202,21 @@ def _wait_active(owner: Owner) -> None:
 
 def wait_failed(owner: Owner) -> str:
     """Wait until a restore has failed; the reason its user reads."""
-    ended: Json = owner.trove.wait_status(
-        owner.id, "ERROR", "FAILED", timeout=LIMIT, fatal=("ACTIVE", "HEALTHY")
-    )
-    return (ended.get("fault") or {}).get("message", "")
+    ends, good = ("ERROR", "FAILED"), ("ACTIVE", "HEALTHY")
+    owner.trove.wait_status(owner.id, *ends, timeout=LIMIT, fatal=good)
+    return _fault(owner, "")
+
+
+def _fault(owner: Owner, about: str) -> str:
+    """The instance's fault that mentions `about`; it may follow the state."""
+    deadline = time.monotonic() + 15
+    while True:
+        fault = owner.trove.instance(owner.id).get("fault") or {}
+        if fault and about in fault["message"]:
+            return fault["message"]
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no fault of {owner.id} names {about!r}: {fault}")
+        time.sleep(0.25)
 
 
 def names_of(objects: ObjectClient, *records: Record) -> set[str]:

@@ -87,9 +87,9 @@ def directory(lab: Lab) -> Path:
     return lab.state / "work" / f"target-{uuid.uuid4().hex[:8]}"
 
 
-def adopted(instance: Owner, backup: Backup) -> str:
-    """Make a backup of upstream's known to Trove; its id there."""
-    return instance.backups.adopt("from elsewhere", backup.location, "mariadb")
+def known(instance: Owner, backup: Backup) -> str:
+    """What Trove would have recorded for an agent of upstream; the backup's id."""
+    return instance.recorded(backup.location, backup.checksum)
 
 
 def test_upstream_reads_upstream(
@@ -138,9 +138,10 @@ def of(made: Record) -> Backup:
 def test_ours_reads_upstream(
     lab: Lab, upstream: UpstreamBackup, source: LocalServer, instance: Owner
 ) -> None:
-    """A full backup in one piece."""
+    """A full backup in one piece, handed over as that of another Trove."""
     full = upstream.backup("mariadb", source.directory, str(uuid.uuid4()))
-    with restored(lab, "mariadb", adopted(instance, full)) as copy:
+    backup_id = instance.backups.adopt("from elsewhere", full.location, "mariadb")
+    with restored(lab, "mariadb", backup_id) as copy:
         assert copy.checksums(*TABLES) == sums(source)
         assert copy.login(USER, PASSWORD).execute("select 1") == [["1"]]
 
@@ -156,7 +157,7 @@ def test_ours_reads_a_chain_of_upstream(
             "mariadb", source.directory, str(uuid.uuid4()), chain[-1], size
         )
         chain.append(made)
-    with restored(lab, "mariadb", adopted(instance, chain[-1])) as copy:
+    with restored(lab, "mariadb", known(instance, chain[-1])) as copy:
         assert copy.checksums(*TABLES) == sums(source)
 
 
@@ -169,7 +170,7 @@ def test_ours_reads_segments_of_upstream(
     )
     container, name = full.location.split("/")[-2:]
     assert len(instance.objects.manifest(container, name)) > 3
-    with restored(lab, "mariadb", adopted(instance, full)) as copy:
+    with restored(lab, "mariadb", known(instance, full)) as copy:
         assert copy.checksums(*TABLES) == sums(source)
 
 
@@ -209,7 +210,7 @@ def test_ours_reads_an_encrypted_backup(
 ) -> None:
     """What agents before Victoria stored, which upstream's cannot read any more."""
     full = upstream.backup("mariadb", source.directory, str(uuid.uuid4()))
-    backup_id = adopted(instance, encrypted(lab, full, KEY))
+    backup_id = known(instance, encrypted(lab, full, KEY))
     with guests_with_key(lab, KEY), restored(lab, "mariadb", backup_id) as copy:
         assert copy.checksums(*TABLES) == sums(source)
 
