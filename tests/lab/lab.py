@@ -340,7 +340,9 @@ class Lab:
         programs = self.fetch_for_backups().tools
         return Tools(programs, self.parts.trees["mariadb"].path)
 
-    def upstream_backup(self, account: str = "demo") -> UpstreamBackup:
+    def upstream_backup(
+        self, account: str = "demo", container: str = "database_backups"
+    ) -> UpstreamBackup:
         """Upstream's backup program with the account's token and objects.
 
         Use it inside the lab's network, after `start_swift`.
@@ -354,6 +356,7 @@ class Lab:
             scratch=self.state / "upstream",
             url=objects.url,
             token=objects.token,
+            container=container,
         )
 
     def openstack(self, account: str = "demo") -> OpenStack:

@@ -125,15 +125,19 @@ class LocalServer:
 class Room:
     """A private view of this machine in which a directory is a guest's volume.
 
-    /etc, /run and /var/lib are overlays whose changes go to memory, /tmp is
-    `scratch`: nothing of the machine changes. All of it vanishes with the last
-    process. Neither the lab's cache nor its state may be below /tmp.
+    System directories are overlays whose changes go to memory, with the
+    datastore's tools where its packages would put them; /tmp is `scratch`.
+    Nothing of the machine changes, and all of it vanishes with the last process.
+    Neither the lab's cache nor its state may be below /tmp.
     """
 
-    def __init__(self, directory: Path, scratch: Path, path: str) -> None:
+    OVERLAYS = ("/etc", "/run", "/var/lib", "/usr/bin", "/usr/sbin")
+    PROGRAMS = ("bin/mariadb-backup", "bin/mbstream", "sbin/mariadbd")
+
+    def __init__(self, directory: Path, scratch: Path, tools: Tools) -> None:
         self._directory = directory
         self._scratch = scratch
-        self._path = path
+        self._tools = tools
 
     def command(self, argv: list[str], files: dict[str, str] | None = None) -> list[str]:
         """The command that runs `argv` in there; `files` are written before."""
@@ -141,11 +145,13 @@ class Room:
         lines = ["set -eu", f"mkdir -p {self._quoted(self._scratch)}"]
         memory = self._scratch / "memory"
         lines += [f"mkdir -p {memory}", f"mount -t tmpfs tmpfs {memory}"]
-        for path in ("/etc", "/run", "/var/lib"):
+        for path in self.OVERLAYS:
             layers = memory / path.strip("/").replace("/", "-")
             lines.append(f"mkdir -p {layers}/upper {layers}/work")
             options = f"lowerdir={path},upperdir={layers}/upper,workdir={layers}/work"
             lines.append(f"mount -t overlay -o {options} overlay {path}")
+        for program in self.PROGRAMS:
+            lines.append(f"ln -sf {self._tools.programs / program} /usr/{program}")
         for source, target in (
             (self._directory, MOUNT_POINT),
             (self._directory / "run", SOCKET_DIR),
@@ -156,7 +162,7 @@ class Room:
             lines.append(f"mkdir -p {shlex.quote(str(Path(path).parent))}")
             lines.append(f"printf %s {shlex.quote(text)} >{shlex.quote(path)}")
         lines.append(f"mount --bind {self._quoted(self._scratch)} /tmp")
-        lines.append(f"export PATH={shlex.quote(self._path)} LC_ALL=C.UTF-8")
+        lines.append(f"export PATH={shlex.quote(self._tools.path)} LC_ALL=C.UTF-8")
         lines.append('exec "$@"')
         private = ["unshare", "--mount", "--propagation=private", "--"]
         return [*private, "sh", "-c", "\n".join(lines), "sh", *argv]

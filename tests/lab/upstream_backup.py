@@ -56,7 +56,7 @@ class UpstreamBackup:
     scratch: Path
     url: str
     token: str
-    container: str = "database_backups"
+    container: str
 
     def backup_command(
         self,
@@ -143,7 +143,7 @@ class UpstreamBackup:
         if segment_size is not None:
             code = SMALL_SEGMENTS.format(directory=str(self.program))
             main = ["-c", code, str(segment_size), *main]
-        room = Room(directory, self.scratch, self.tools.path)
+        room = Room(directory, self.scratch, self.tools)
         argv = room.command([str(self.python), "-W", "ignore", *main])
         return network.entering(self.namespace, argv)
 
