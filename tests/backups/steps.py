@@ -49,11 +49,11 @@ class Record:
 
 def record(lab: Lab, backup_id: str) -> Record:
     """The row of Trove's database."""
-    ((*row, size),) = lab.trove_sql(
+    ((found, state, kind, checksum, location, size),) = lab.trove_sql(
         "select id, state, backup_type, checksum, location, size from backups "
         f"where id = '{backup_id}'"
     )
-    return Record(*row, size=float(size))
+    return Record(found, state, kind, checksum, location, float(size))
 
 
 @dataclass

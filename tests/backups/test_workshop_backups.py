@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from scenarios.conftest import DATABASE, PASSWORD, USER
 
 ROOT_PASSWORD = "r00t:Pa's%1"
 # Accounts with what matters of them: password, host, and whether it was changed.
-PEOPLE = {
+PEOPLE: dict[str, dict[str, Any]] = {
     "ann": {"password": "p4:w%'\"\\x", "databases": [{"name": DATABASE}]},
     "bob": {"password": "b0b", "host": "198.51.100.%"},
     "carl": {"password": "one", "databases": [{"name": "second"}]},
@@ -78,7 +79,7 @@ def test_full_backup_is_recorded(story: Story, full: Record) -> None:
     assert full.kind == "full"
     prefix = f"{story.source.objects.url}/{story.container}/{full.id}."
     assert full.location.startswith(prefix)
-    listed = story.source.backups.list(story.source.id)
+    listed = story.source.backups.all(story.source.id)
     assert full.id in [backup["id"] for backup in listed]
 
 
@@ -202,7 +203,7 @@ def test_container_of_a_strategy(story: Story) -> None:
 def test_delete(story: Story, full: Record) -> None:
     """Trove deletes the backup with what was added to it; nothing is left."""
     source = story.source
-    of_this = [b["id"] for b in source.backups.list(source.id)]
+    of_this = [b["id"] for b in source.backups.all(source.id)]
     source.backups.delete(full.id)
     for backup_id in of_this:
         source.backups.wait_deleted(backup_id)

@@ -55,7 +55,8 @@ class BackupClient:
         answer = self._trove.request("GET", f"/datastores/{datastore}")
         return answer["datastore"]["default_version"]
 
-    def list(self, instance_id: str | None = None) -> list[Json]:
+    def all(self, instance_id: str | None = None) -> list[Json]:
+        """All backups, or those of one instance."""
         query = f"?instance_id={instance_id}" if instance_id else ""
         return self._trove.request("GET", f"/backups{query}")["backups"]
 

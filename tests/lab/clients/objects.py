@@ -52,18 +52,6 @@ class ObjectClient:
     def containers(self) -> list[str]:
         return [row["name"] for row in self.request("GET", "?format=json").json()]
 
-    def list(self, container: str, prefix: str = "") -> dict[str, int]:
-        """Names and sizes of a container's objects; one that is not there is empty."""
-        try:
-            answer = self.request(
-                "GET", f"/{container}", params={"format": "json", "prefix": prefix}
-            )
-        except requests.HTTPError as error:
-            if error.response.status_code == 404:
-                return {}
-            raise
-        return {row["name"]: row["bytes"] for row in answer.json()}
-
     def put(
         self,
         container: str,
@@ -83,7 +71,7 @@ class ObjectClient:
         headers: dict[str, str] | None = None,
     ) -> str:
         """Store a static large object, its segments beside it; its checksum."""
-        manifest = []
+        manifest: list[dict[str, Any]] = []
         for number, body in enumerate(segments):
             segment = f"{name.split('.')[0]}_{number:08d}"
             etag = self.put(container, segment, body)
@@ -114,6 +102,18 @@ class ObjectClient:
     def delete(self, container: str, name: str) -> None:
         """Delete one object; a manifest without its segments."""
         self.request("DELETE", f"/{container}/{name}")
+
+    def list(self, container: str, prefix: str = "") -> dict[str, int]:
+        """Names and sizes of a container's objects; one that is not there is empty."""
+        try:
+            answer = self.request(
+                "GET", f"/{container}", params={"format": "json", "prefix": prefix}
+            )
+        except requests.HTTPError as error:
+            if error.response is None or error.response.status_code != 404:
+                raise
+            return {}
+        return {row["name"]: row["bytes"] for row in answer.json()}
 
     def clear(self, container: str) -> None:
         """Delete everything in a container; no error if there is none."""
