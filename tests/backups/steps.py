@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -238,4 +238,7 @@ def check_whole(objects: ObjectClient, made: Record) -> None:
     headers = objects.head(made.container, made.object)
     assert headers["etag"].strip('"') == made.checksum
     assert made.object.endswith(".gz")
-    assert gzip.decompress(objects.get(made.container, made.object))
+    body = objects.get(made.container, made.object)
+    assert body
+    # Not Python's: it copies what is left once for every member of the file.
+    subprocess.run(["gzip", "--test"], input=body, check=True, capture_output=True)

@@ -105,8 +105,9 @@ class Ours:
 
     @staticmethod
     def verdict(output: str) -> Backup:
-        """The JSON object it prints last."""
-        told = json.loads(output.strip().splitlines()[-1])
+        """The JSON object it prints, among what it logs."""
+        printed = [line for line in output.splitlines() if line.startswith("{")]
+        told = json.loads(printed[-1])
         return Backup(location=told["location"], checksum=told["checksum"])
 
     @staticmethod
