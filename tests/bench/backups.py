@@ -66,7 +66,9 @@ class Ours:
 
     def __init__(self, lab: Lab, binary: Path, compression: str) -> None:
         self._lab = lab
-        self._binary = binary
+        # The checkout may be where the room has a /tmp of its own.
+        self._binary = lab.state / "work" / "trove-guestagent"
+        shutil.copy2(binary, self._binary)
         self._scratch = lab.state / "ours"
         self._compression = compression
         self.side = f"ours, {compression}"

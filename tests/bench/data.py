@@ -56,9 +56,9 @@ def _fill(server: LocalServer, number: int, rows: int) -> None:
 
 
 def served(lab: Lab, source: Path, directory: Path) -> LocalServer:
-    """A running server on a copy of the data."""
+    """A running server on a copy of the data, as one in a guest."""
     subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(directory)], check=True)
-    server = LocalServer(lab, lab.backup_tools(), directory)
+    server = LocalServer(lab, lab.backup_tools(), directory, as_guest=True)
     server.start()
     return server
 

@@ -27,10 +27,11 @@ class Used:
     output: str = ""
 
     def rss_of(self, *names: str) -> int:
-        """Of programs whose names begin so, together."""
-        return sum(
-            size for name, size in self.rss.items() if name.startswith(tuple(names))
-        )
+        """Of programs whose names begin so, together; LookupError if none ran."""
+        found = [size for name, size in self.rss.items() if name.startswith(names)]
+        if not found:
+            raise LookupError(f"none of {names} among {sorted(self.rss)}")
+        return sum(found)
 
 
 def run(argv: list[str], group: tuple[str, ...], scratch: Path) -> Used:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from lab.lab import Lab
 
 ADMIN, PASSWORD = "os_admin", "l0cal-server-pw"
+# The account of databases in guests, with its number there.
+ACCOUNT, NUMBER = "database", 1001
 MOUNT_POINT = Path("/var/lib/mysql")
 SOCKET_DIR = Path("/run/mysqld")
 # Data is thrown away: nothing waits for the disk.
 OPTIONS = (
-    "--user=root",
     "--skip-networking",
     "--innodb-log-file-size=16M",
     # The size guests are configured with: it is fixed when data is made.
@@ -53,13 +54,20 @@ class Tools:
 
 
 class LocalServer:
-    """`directory` with its server; made empty, or given with restored data."""
+    """`directory` with its server; made empty, or given with restored data.
 
-    def __init__(self, lab: Lab, tools: Tools, directory: Path) -> None:
+    With `as_guest` it runs in a Room, as the account it has in guests: for
+    programs that give up root's rights before they look at its data.
+    """
+
+    def __init__(
+        self, lab: Lab, tools: Tools, directory: Path, *, as_guest: bool = False
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self._lab = lab
         self._tools = tools
+        self._as_guest = as_guest
         self._process = f"server-{directory.name}"
 
     @property
@@ -71,7 +79,7 @@ class LocalServer:
         self.data.mkdir(parents=True)
         script = self._tools.tree / "usr/bin/mariadb-install-db"
         argv = [str(script), "--no-defaults", f"--basedir={self._tools.programs}"]
-        argv += [f"--datadir={self.data}", *OPTIONS, "--skip-test-db"]
+        argv += [f"--datadir={self.data}", *OPTIONS, "--user=root", "--skip-test-db"]
         argv += ["--auth-root-authentication-method=normal"]
         done = subprocess.run(argv, capture_output=True, text=True)
         if done.returncode != 0:
@@ -91,8 +99,17 @@ class LocalServer:
         """
         self.socket.parent.mkdir(exist_ok=True)
         argv = [str(self._tools.programs / "sbin/mariadbd"), "--no-defaults", *OPTIONS]
-        argv += [f"--datadir={self.data}", f"--socket={self.socket}"]
         argv += ["--skip-grant-tables"] if without_accounts else []
+        if self._as_guest:
+            owner = ["chown", "--recursive", f"{NUMBER}:{NUMBER}", str(self.directory)]
+            subprocess.run(owner, check=True)
+            argv += [f"--user={ACCOUNT}", f"--datadir={MOUNT_POINT / 'data'}"]
+            argv += [f"--socket={SOCKET_DIR / self.socket.name}"]
+            scratch = self.directory.with_name(f"{self.directory.name}-tmp")
+            argv = Room(self.directory, scratch, self._tools).command(argv)
+        else:
+            argv += ["--user=root", f"--datadir={self.data}"]
+            argv += [f"--socket={self.socket}"]
         self._lab.start_process(self._process, argv)
         deadline = time.monotonic() + 60
         while True:
@@ -152,6 +169,10 @@ class Room:
             lines.append(f"mount -t overlay -o {options} overlay {path}")
         for program in self.PROGRAMS:
             lines.append(f"ln -sf {self._tools.programs / program} /usr/{program}")
+        entry = f"{ACCOUNT}:x:{NUMBER}:{NUMBER}::/nonexistent:/usr/sbin/nologin"
+        lines.append(f"id {ACCOUNT} >/dev/null 2>&1 || echo {entry} >>/etc/passwd")
+        lines.append(f"echo {ACCOUNT}:x:{NUMBER}: >>/etc/group")
+        lines.append(f"chmod 1777 {self._quoted(self._scratch)}")
         for source, target in (
             (self._directory, MOUNT_POINT),
             (self._directory / "run", SOCKET_DIR),
