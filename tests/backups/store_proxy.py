@@ -52,6 +52,7 @@ class Rule:
     value: int = 0
     first: int = 1
     count: int | None = 1  # None is from `first` on for ever
+    lost: bool = False  # what was held is dropped, as that of a client that is gone
     seen: int = field(default=0, init=False)
     struck: threading.Event = field(default_factory=threading.Event, init=False)
     released: threading.Event = field(default_factory=threading.Event, init=False)
@@ -144,6 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
             if rule.fault is Fault.HOLD:
                 rule.released.wait()
         try:
+            if rule is not None and rule.lost:
+                raise _Reset
             self._answer(rule)
         except (_Reset, OSError, http.client.HTTPException):
             self.close_connection = True

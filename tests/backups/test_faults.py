@@ -166,10 +166,15 @@ def test_database_dies(instance: Owner, store: StoreProxy, container: str) -> No
     check_next(instance, container)
 
 
+def at(path: str, first: int = 1) -> Rule:
+    """Uploads to there wait, and come to nothing."""
+    return Rule(Fault.HOLD, "PUT", path, first=first, count=None, lost=True)
+
+
 STAGES = {
-    "before anything is stored": Rule(Fault.HOLD, "PUT", r"/test-\w+$", count=None),
-    "between parts": Rule(Fault.HOLD, "PUT", SEGMENT, first=3, count=None),
-    "before the manifest": Rule(Fault.HOLD, "PUT", MANIFEST, count=None),
+    "before anything is stored": at(r"/test-\w+$"),
+    "between parts": at(SEGMENT, first=3),
+    "before the manifest": at(MANIFEST),
 }
 
 
@@ -194,7 +199,7 @@ def test_agent_dies_when_all_is_stored(
     instance: Owner, store: StoreProxy, container: str
 ) -> None:
     """Failed and removed, or completed and whole; nothing between."""
-    held = Rule(Fault.HOLD, "HEAD", OBJECT, count=None)
+    held = Rule(Fault.HOLD, "HEAD", OBJECT, lost=True)
     with store.failing(held):
         backup_id = begin(instance, container)
         assert held.struck.wait(120)
