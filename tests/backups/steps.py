@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 import uuid
@@ -200,22 +201,26 @@ def _wait_active(owner: Owner) -> None:
     owner.address = owner.trove.address(active)
 
 
-def wait_failed(owner: Owner) -> str:
-    """Wait until a restore has failed; the reason its user reads."""
+def wait_failed(owner: Owner, about: str) -> str:
+    """Wait until a restore has failed with a reason that matches `about`."""
     ends, good = ("ERROR", "FAILED"), ("ACTIVE", "HEALTHY")
     owner.trove.wait_status(owner.id, *ends, timeout=LIMIT, fatal=good)
-    return _fault(owner, "")
+    return _fault(owner, about)
 
 
 def _fault(owner: Owner, about: str) -> str:
-    """The instance's fault that mentions `about`; it may follow the state."""
+    """The instance's fault that matches `about`.
+
+    It may follow the state, and Trove's own words about a failed instance may
+    stand there first.
+    """
     deadline = time.monotonic() + 15
     while True:
         fault = owner.trove.instance(owner.id).get("fault") or {}
-        if fault and about in fault["message"]:
+        if re.search(about, fault.get("message", ""), re.IGNORECASE):
             return fault["message"]
         if time.monotonic() > deadline:
-            raise AssertionError(f"no fault of {owner.id} names {about!r}: {fault}")
+            raise AssertionError(f"no fault of {owner.id} matches {about!r}: {fault}")
         time.sleep(0.25)
 
 

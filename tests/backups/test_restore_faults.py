@@ -5,7 +5,6 @@ No server may ever start with part of its data.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 
@@ -68,16 +67,15 @@ def test_download_that_never_succeeds(
     """No server starts with half of its data."""
     rule = Rule(Fault.CORRUPT, "GET", DATA, value=5000, count=None)
     with store.failing(rule), restoring(lab, "mariadb", kept, size=LARGE_VOLUME) as copy:
-        assert record(lab, kept).object in wait_failed(copy)
+        wait_failed(copy, record(lab, kept).object)
         assert copy.guest.unit("mariadb.service")["ActiveState"] == "inactive"
 
 
-def failed_restore(lab: Lab, backup_id: str) -> str:
-    """Restore what cannot be restored; the reason."""
+def check_refused(lab: Lab, backup_id: str, reason: str) -> None:
+    """What cannot be restored fails for this reason, before any server starts."""
     with restoring(lab, "mariadb", backup_id, size=LARGE_VOLUME) as copy:
-        told = wait_failed(copy)
+        wait_failed(copy, reason)
         assert copy.guest.unit("mariadb.service")["ActiveState"] == "inactive"
-        return told
 
 
 def stored(instance: Owner, container: str, name: str, body: bytes) -> str:
@@ -98,7 +96,7 @@ def test_truncated_object(
     whole = instance.objects.get(made.container, made.object)
     name = f"{uuid.uuid4()}.xbstream.gz"
     backup_id = stored(instance, container, name, whole[: len(whole) // 2])
-    assert name in failed_restore(lab, backup_id)
+    check_refused(lab, backup_id, name)
 
 
 def test_object_of_something_else(
@@ -106,7 +104,7 @@ def test_object_of_something_else(
 ) -> None:
     name = f"{uuid.uuid4()}.xbstream.gz"
     backup_id = stored(instance, container, name, b"no backup at all" * 1000)
-    assert name in failed_restore(lab, backup_id)
+    check_refused(lab, backup_id, name)
 
 
 def test_missing_parent(
@@ -117,7 +115,7 @@ def test_missing_parent(
     increment = instance.back_up(container, parent=full.id)
     for name in names_of(instance.objects, full):
         instance.objects.delete(container, name)
-    assert full.object in failed_restore(lab, increment.id)
+    check_refused(lab, increment.id, full.object)
 
 
 def test_other_parent(
@@ -127,12 +125,12 @@ def test_other_parent(
     full = instance.back_up(container)
     increment = instance.back_up(container, parent=full.id)
     instance.objects.put(container, full.object, b"something else")
-    assert full.object in failed_restore(lab, increment.id)
+    check_refused(lab, increment.id, full.object)
 
 
 @pytest.mark.parametrize(
     ("key", "reason"),
-    [("another key", "(?i)key"), (None, "Decryption key not configured")],
+    [("another key", r"\bkey\b"), (None, "Decryption key not configured")],
     ids=["wrong key", "no key"],
 )
 def test_key_of_an_encrypted_backup(
@@ -147,11 +145,10 @@ def test_key_of_an_encrypted_backup(
     sealed = encrypted(lab, Backup(made.location, made.checksum), KEY)
     backup_id = instance.backups.adopt("sealed", sealed.location, "mariadb")
     if key is None:
-        told = failed_restore(lab, backup_id)
+        check_refused(lab, backup_id, reason)
     else:
         with guests_with_key(lab, key):
-            told = failed_restore(lab, backup_id)
-    assert re.search(reason, told), told
+            check_refused(lab, backup_id, reason)
 
 
 def test_agent_dies_in_a_restore(
@@ -164,5 +161,5 @@ def test_agent_dies_in_a_restore(
         before = copy.guest.agent_pid()
         copy.guest.kill_agent()
         copy.guest.wait_agent_restarted(before)
-        wait_failed(copy)
+        wait_failed(copy, "restarted|interrupted")
         assert copy.guest.unit("mariadb.service")["ActiveState"] == "inactive"
