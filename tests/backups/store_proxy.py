@@ -10,10 +10,11 @@ import http.client
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -129,6 +130,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     proxy: StoreProxy
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections break here all the time, by intent; other errors are shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
 
 class _Reset(Exception):
     """The connection to the client is to be reset."""
@@ -152,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.server.proxy.note(self.command, self.path, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            self.connection.shutdown(socket.SHUT_RD)
+            with suppress(OSError):  # the client may have been quicker
+                self.connection.shutdown(socket.SHUT_RD)
 
     def _answer(self, rule: Rule | None) -> None:
         fault = rule.fault if rule else None
