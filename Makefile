@@ -47,7 +47,7 @@ quick: ## tests that need no server: about a minute once built
 	cargo test --workspace
 
 .PHONY: test
-test: deps quick test-servers test-wire test-static test-scenarios ## set up and pass all tests
+test: deps quick test-servers test-wire test-static test-scenarios test-backups ## set up and pass all tests
 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
@@ -60,6 +60,10 @@ test-wire: build ## the agent against a real RabbitMQ and oslo.messaging's own c
 .PHONY: test-scenarios
 test-scenarios: build ## whole lives of instances through the real control plane
 	$(LAB) pytest tests/scenarios
+
+.PHONY: test-backups
+test-backups: build ## backups and restores with a real Swift, and with upstream's program
+	$(LAB) pytest tests/backups
 
 .PHONY: test-static
 test-static: dist ## the release binary in foreign and empty roots

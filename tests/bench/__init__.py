@@ -18,12 +18,12 @@ from lab import network, settings
 from lab.lab import Lab
 from lab.progress import Progress
 
-from bench import create_active, measure, report, rows
+from bench import backups, create_active, measure, report, rows
 from bench.report import Row
 
 OUTPUT = settings.REPO / "target/bench"
 BINARY = settings.REPO / "dist/trove-guestagent"
-PARTS = ("rpc", "create")
+PARTS = ("rpc", "create", "backup")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -32,6 +32,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="starts of each agent")
     parser.add_argument("--calls", type=int, default=1000, help="per run and window")
     parser.add_argument("--creates", type=int, default=5, help="instances per datastore")
+    parser.add_argument("--backups", type=int, default=3, help="backups of each kind")
+    parser.add_argument(
+        "--rows", type=int, default=131_072, help="in each table that is backed up"
+    )
     parser.add_argument("--only", choices=PARTS, help="one part of it")
     return parser.parse_args(argv)
 
@@ -72,7 +76,7 @@ def main(argv: list[str]) -> int:
     os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
     progress = Progress()
     lab = Lab()
-    lab.up("encrypted", progress)
+    lab.up("encrypted", progress, objects=options.only in (None, "backup"))
     found: list[Row] = []
     notes: list[str] = []
     try:
@@ -84,6 +88,13 @@ def main(argv: list[str]) -> int:
         if options.only in (None, "create"):
             with progress.step("Instances, by agent and by hand"):
                 some, several = create_active.compare(lab, options.creates, progress.say)
+            found += some
+            notes += several
+        if options.only in (None, "backup"):
+            with progress.step("Backups, by both programs"):
+                some, several = backups.compare(
+                    lab, options.agent, options.backups, options.rows, progress
+                )
             found += some
             notes += several
     finally:

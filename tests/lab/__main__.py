@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import settings, teardown
 from lab.cache import locked, remove_tree
-from lab.fetch import fetch, fetched, host
+from lab.fetch import fetch, fetch_for_backups, fetched, host
 from lab.progress import Progress
 from lab.settings import DATASTORES
 
@@ -34,6 +34,7 @@ def parse() -> argparse.Namespace:
     servers.add_argument("argv", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
+    up.add_argument("--swift", action="store_true", help="with the object store")
     commands.add_parser("down", help="stop everything; logs stay")
     commands.add_parser("status", help="daemons and guests")
     env = commands.add_parser("env", help="shell exports for the openstack client")
@@ -75,7 +76,8 @@ def main() -> None:
             host.ensure_packages(Progress(), settings.versions().build_packages)
             return
         case "fetch":
-            fetch(Progress())
+            progress = Progress()
+            fetch_for_backups(fetch(progress), progress)
             return
         case "down":
             remove(keep_logs=True)
@@ -90,7 +92,7 @@ def main() -> None:
 
     match arguments.command:
         case "up":
-            commands.up(arguments.rpc)
+            commands.up(arguments.rpc, arguments.swift)
         case "status":
             commands.status()
         case "env":

@@ -25,8 +25,8 @@ def _lab() -> Lab:
     return lab
 
 
-def up(mode: str) -> None:
-    Lab().up(mode)
+def up(mode: str, objects: bool) -> None:
+    Lab().up(mode, objects=objects)
 
 
 def status() -> None:

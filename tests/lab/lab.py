@@ -10,17 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import mariadb, network, rabbitmq, settings, teardown, tls
+from lab import mariadb, network, rabbitmq, settings, swift, teardown, tls
 from lab.cache import locked
+from lab.clients.objects import ObjectClient
 from lab.clients.openstack import OpenStack
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
-from lab.fetch import Parts, fetch, fetched
+from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
 from lab.guests.guest import Guest
+from lab.local_server import Tools
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
+from lab.swift import Swift
+from lab.upstream_backup import UpstreamBackup
 
 if TYPE_CHECKING:
     from lab.clients.rpc import RpcClient
@@ -48,24 +52,34 @@ class Lab:
 
     # Life
 
-    def up(self, mode: str = "encrypted", progress: Progress | None = None) -> None:
-        """Start everything; RPC between Trove and agents is sealed or clear."""
+    def up(
+        self,
+        mode: str = "encrypted",
+        progress: Progress | None = None,
+        *,
+        objects: bool = False,
+    ) -> None:
+        """Start everything; RPC between Trove and agents is sealed or clear.
+
+        The object store is for those who ask for it, here or later.
+        """
         if mode not in MODES:
             raise ValueError(f"mode is one of {MODES}")
         progress = progress or Progress()
         self._parts = fetch(progress)
+        store = self.fetch_for_backups(progress).swift if objects else None
         with self._locked():
             if self.running():
                 raise LabError(f"the lab in {self.state} is up already")
             self._clean(keep_logs=False)
             try:
                 with progress.step("Lab") as step:
-                    self._start(mode, step)
+                    self._start(mode, step, store)
             except BaseException:
                 self._clean(keep_logs=True)
                 raise
 
-    def _start(self, mode: str, step: Any) -> None:
+    def _start(self, mode: str, step: Any, store: Path | None) -> None:
         step.detail = "network and configuration"
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)  # passwords and keys
@@ -84,12 +98,17 @@ class Lab:
             "dns", [*self._python("lab.dns"), network.LAB_ADDRESS, str(self.hosts_file)]
         )
         self._daemon("cloud", [*self._python("lab.cloud"), str(self._cloud_config())])
+        if store is not None:
+            self._start_swift(store)
         with self.inside():
             mariadb.wait_ready(self._database_socket)
             rabbitmq.wait_ready()
             step.detail = "trove-api, trove-taskmanager, trove-conductor"
             self._start_trove()
             services.wait_ready(self.processes)
+            if store is not None:
+                step.detail = "Swift"
+                self._wait_swift()
         self._write_record(mode)
 
     def down(self) -> None:
@@ -134,6 +153,10 @@ class Lab:
             raise LabError("not everything is fetched; run `cli fetch`")
         return self._parts
 
+    def fetch_for_backups(self, progress: Progress | None = None) -> BackupParts:
+        """What the object store and upstream's backup program consist of."""
+        return fetch_for_backups(self.parts, progress or Progress())
+
     @property
     def mode(self) -> str:
         """`encrypted` or `unencrypted`."""
@@ -160,13 +183,14 @@ class Lab:
     def _database_socket(self) -> Path:
         return self.state / "mariadb.sock"
 
-    def _configure(self, mode: str) -> None:
+    def _configure(self, mode: str, objects: str | None = None) -> None:
         config.write(
             self.state / "etc",
             venv=self.parts.venv,
             log=self.log,
             locks=self.state / "locks",
             secure=mode == "encrypted",
+            objects=objects,
         )
 
     def _cloud_config(self) -> Path:
@@ -179,6 +203,7 @@ class Lab:
             "lab": self.name,
             "address": network.LAB_ADDRESS,
             "database_url": config.API,
+            "objects_url": config.OBJECTS,
             "trees": {n: str(tree.path) for n, tree in self.parts.trees.items()},
             "binary": None if str(binary) == "none" else str(binary),
         }
@@ -197,6 +222,10 @@ class Lab:
     ) -> None:
         inside = network.entering(self.name, argv)
         self.processes.start(name, self._daemons.wrap(inside), env=env)
+
+    def start_process(self, name: str, argv: list[str]) -> None:
+        """Start a program that ends with the lab, unless it is stopped before."""
+        self._daemon(name, argv)
 
     def _start_broker(self) -> None:
         self.broker.configure()
@@ -238,18 +267,43 @@ class Lab:
             ),
         )
 
+    def start_swift(self) -> None:
+        """Start the object store of a lab that is up; nothing if it runs.
+
+        What is missing is fetched: call it outside of the lab's network.
+        """
+        store = self.fetch_for_backups().swift
+        with self._locked():
+            if self.processes.get("swift-proxy") is None:
+                self._start_swift(store)
+            with self.inside():
+                self._wait_swift()
+
+    def _start_swift(self, environment: Path) -> None:
+        store = Swift(self.state / "swift", environment)
+        store.configure()
+        for name in swift.NAMES:
+            self._daemon(f"swift-{name}", store.command(name))
+
+    def _wait_swift(self) -> None:
+        swift.wait_ready(lambda n: self.processes.get(f"swift-{n}") is not None)
+
     def _start_trove(self) -> None:
         venv = self.parts.venv
         services.start(self.processes, self.name, self._daemons, venv, self.trove_conf)
 
-    def restart_trove(self, mode: str | None = None) -> None:
+    def restart_trove(
+        self, mode: str | None = None, objects: str | None = None
+    ) -> None:
         """Restart Trove's services, optionally with the other kind of RPC.
 
-        Instances keep what they were created with.
+        Instances keep what they were created with. `objects` (a URL that ends in
+        `AUTH_`) is where they look for the object store until the next restart;
+        without it they look into the catalogue.
         """
         mode = mode or self.mode
         services.stop(self.processes)
-        self._configure(mode)
+        self._configure(mode, objects)
         self._start_trove()
         with self.inside():
             services.wait_ready(self.processes)
@@ -276,6 +330,34 @@ class Lab:
     def trove(self, account: str = "demo") -> TroveClient:
         """The REST API; use it inside the lab's network."""
         return TroveClient(account)
+
+    def objects(self, account: str = "demo") -> ObjectClient:
+        """The object store's API; use it inside the lab's network."""
+        return ObjectClient(account)
+
+    def backup_tools(self) -> Tools:
+        """MariaDB's programs out of its guest tree, for this machine."""
+        programs = self.fetch_for_backups().tools
+        return Tools(programs, self.parts.trees["mariadb"].path)
+
+    def upstream_backup(
+        self, account: str = "demo", container: str = "database_backups"
+    ) -> UpstreamBackup:
+        """Upstream's backup program with the account's token and objects.
+
+        Use it inside the lab's network, after `start_swift`.
+        """
+        objects = self.objects(account)
+        return UpstreamBackup(
+            namespace=self.name,
+            python=self.parts.venv / "bin/python",
+            program=self.fetch_for_backups().upstream,
+            tools=self.backup_tools(),
+            scratch=self.state / "upstream",
+            url=objects.url,
+            token=objects.token,
+            container=container,
+        )
 
     def openstack(self, account: str = "demo") -> OpenStack:
         """The real command line client."""

@@ -12,6 +12,7 @@ from pathlib import Path
 LAB_DIR = Path(__file__).resolve().parent
 REPO = LAB_DIR.parents[1]
 REQUIREMENTS = LAB_DIR / "requirements.txt"
+SWIFT_REQUIREMENTS = LAB_DIR / "requirements-swift.txt"
 
 DEFAULT_CACHE = Path("/var/cache/trove-guestagent-lab")
 DEFAULT_STATE = Path("/var/tmp/trove-guestagent-lab")

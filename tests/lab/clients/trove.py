@@ -12,9 +12,10 @@ from typing import Any
 
 import requests
 
+from lab.clients import identity
 from lab.cloud.keystone import ACCOUNTS, PROJECTS
 from lab.cloud.neutron import NETWORK_IDS
-from lab.controlplane.config import API, CLOUD
+from lab.controlplane.config import API
 from lab.network import USER
 
 Json = dict[str, Any]
@@ -42,25 +43,10 @@ class TroveClient:
         self._session = requests.Session()
         self._base = f"{API}/v1.0/{PROJECTS[self._account.project]}"
 
-    def _login(self) -> None:
-        user = {
-            "name": self._account.name,
-            "password": self._account.password,
-            "domain": {"id": "default"},
-        }
-        project = {"name": self._account.project, "domain": {"id": "default"}}
-        identity = {"methods": ["password"], "password": {"user": user}}
-        auth: Json = {"identity": identity, "scope": {"project": project}}
-        answer = self._session.post(
-            f"{CLOUD}/identity/v3/auth/tokens", json={"auth": auth}, timeout=10
-        )
-        answer.raise_for_status()
-        self._session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
-
     def request(self, method: str, path: str, body: Json | None = None) -> Any:
         """Any request below the project's URL; the decoded answer."""
         if "X-Auth-Token" not in self._session.headers:
-            self._login()
+            self._session.headers["X-Auth-Token"] = identity.token(self._account)
         answer = self._session.request(
             method, self._base + path, json=body, timeout=self._timeout
         )

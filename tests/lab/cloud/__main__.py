@@ -36,6 +36,7 @@ def main() -> None:
         "network": f"{base}/networking",
         "image": f"{base}/image",
         "database": f"{config['database_url']}/v1.0/{{project_id}}",
+        "object-store": f"{config['objects_url']}{{project_id}}",
     }
     keystone = Keystone(base, endpoints)
     services = [keystone, nova, cinder, neutron, Glance(base)]

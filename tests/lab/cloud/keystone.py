@@ -1,7 +1,14 @@
-"""Identity v3: password and token authentication, token validation."""
+"""Identity v3: password and token authentication, token validation.
+
+S3 requests are signed with a key that only identity knows: Swift sends what was
+signed and the signature, and is told whose it is.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -28,10 +35,28 @@ class Account:
     def id(self) -> str:
         return identifier("user", self.name)
 
+    @property
+    def s3_access(self) -> str:
+        """Access key of the account's EC2 credential."""
+        return f"{self.name}-access"
+
+    @property
+    def s3_secret(self) -> str:
+        """Its secret key."""
+        return f"{self.name}-secret-key"
+
 
 def identifier(kind: str, name: str) -> str:
     """A stable id in Keystone's form."""
     return uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{kind}.lab.test").hex
+
+
+def signature(secret: str, signed: str) -> str:
+    """AWS's signature, version 4, of a string to sign; its third line is the scope."""
+    key = f"AWS4{secret}".encode()
+    for part in signed.split("\n")[2].split("/"):
+        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    return hmac.new(key, signed.encode(), hashlib.sha256).hexdigest()
 
 
 ACCOUNTS = {
@@ -60,6 +85,18 @@ class Keystone(Service):
         self._base = base + self.prefix
         self._endpoints = endpoints
         self._tokens: dict[str, tuple[Token, datetime]] = {}
+
+    def _new_token(self, account: Account, project: str) -> Token:
+        token = Token(
+            id="gAAAAA" + secrets.token_urlsafe(60),
+            user=account.name,
+            user_id=account.id,
+            project=project,
+            project_id=PROJECTS[project],
+            roles=account.roles,
+        )
+        self._tokens[token.id] = (token, datetime.now(timezone.utc) + LIFETIME)
+        return token
 
     def find(self, token_id: str) -> Token | None:
         """The token if it was issued here and has not expired."""
@@ -109,15 +146,7 @@ class Keystone(Service):
         auth = request.json()["auth"]
         account = self._authenticate(auth["identity"])
         project = self._project(auth.get("scope"), account)
-        token = Token(
-            id="gAAAAA" + secrets.token_urlsafe(60),
-            user=account.name,
-            user_id=account.id,
-            project=project,
-            project_id=PROJECTS[project],
-            roles=account.roles,
-        )
-        self._tokens[token.id] = (token, datetime.now(timezone.utc) + LIFETIME)
+        token = self._new_token(account, project)
         return Response(201, self._body(token), {"X-Subject-Token": token.id})
 
     def _authenticate(self, identity: dict[str, Any]) -> Account:
@@ -155,6 +184,19 @@ class Keystone(Service):
     def revoke(self, request: Request) -> Response:
         self._tokens.pop(request.headers.get("X-Subject-Token", ""), None)
         return Response(204)
+
+    @route("POST", "/v3/s3tokens")
+    def s3_token(self, request: Request) -> Response:
+        """Whose signature (version 4) that is; Swift's s3token asks."""
+        given = request.json()["credentials"]
+        signed = base64.urlsafe_b64decode(given["token"]).decode()
+        for account in ACCOUNTS.values():
+            if account.s3_access == given["access"]:
+                expected = signature(account.s3_secret, signed)
+                if hmac.compare_digest(expected, given["signature"]):
+                    token = self._new_token(account, account.project)
+                    return Response(200, self._body(token))
+        raise HttpError(401, "The signature does not match.")
 
     @route("GET", "/v3/projects")
     @route("GET", "/v3/auth/projects")

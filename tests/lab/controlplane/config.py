@@ -12,6 +12,9 @@ from lab.cloud.neutron import NETWORK_IDS
 API_PORT = 8779
 CLOUD = f"http://{network.LAB_ADDRESS}"
 API = f"http://{network.LAB_ADDRESS}:{API_PORT}"
+OBJECTS_PORT = 8080
+# A project's account in the object store is this and the project's id.
+OBJECTS = f"http://{network.LAB_ADDRESS}:{OBJECTS_PORT}/v1/AUTH_"
 
 # Polling is quicker than in production so that tests do not wait for it; what
 # the agent sees (protocol, deadlines of calls) stays at its defaults.
@@ -25,7 +28,7 @@ host = {address}
 bind_host = {address}
 bind_port = {api_port}
 api_paste_config = {api_paste}
-trove_api_workers = 1
+{objects}trove_api_workers = 1
 trove_conductor_workers = 1
 default_datastore = mysql
 guest_config = {etc}/trove-guestagent.conf
@@ -122,8 +125,20 @@ docker_image = mariadb
 CLOUDINIT = '#cloud-config\nmanage_etc_hosts: "localhost"\n'
 
 
-def write(etc: Path, *, venv: Path, log: Path, locks: Path, secure: bool) -> Path:
-    """Write everything below `etc`; returns trove.conf."""
+def write(
+    etc: Path,
+    *,
+    venv: Path,
+    log: Path,
+    locks: Path,
+    secure: bool,
+    objects: str | None = None,
+) -> Path:
+    """Write everything below `etc`; returns trove.conf.
+
+    `objects` is where Trove looks for the object store instead of in the
+    catalogue.
+    """
     for directory in (etc / "cloudinit", etc / "templates", locks, log):
         directory.mkdir(parents=True, exist_ok=True)
     account = ACCOUNTS["trove"]
@@ -143,6 +158,7 @@ def write(etc: Path, *, venv: Path, log: Path, locks: Path, secure: bool) -> Pat
         "management_network": NETWORK_IDS[network.MANAGEMENT.name],
         "public_network": NETWORK_IDS[network.PUBLIC.name],
         "secure": secure,
+        "objects": f"swift_url = {objects}\n" if objects else "",
         "database": database,
         "cloud": CLOUD,
         "service_password": account.password,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import settings
 from lab.cache import Cache
-from lab.fetch import database, host, trees, venv
+from lab.fetch import database, host, servers, trees, upstream, venv
 from lab.fetch.trees import Tree
 from lab.progress import Progress
 
@@ -40,6 +40,25 @@ def fetch(progress: Progress) -> Parts:
         venv=interpreter,
         trees=made,
         database=database.ensure(cache, interpreter, made, progress),
+    )
+
+
+@dataclass(frozen=True)
+class BackupParts:
+    """What only backups need."""
+
+    swift: Path  # Swift's Python environment
+    upstream: Path  # holds upstream's backup program
+    tools: Path  # usr of MariaDB's programs for this machine
+
+
+def fetch_for_backups(parts: Parts, progress: Progress) -> BackupParts:
+    """Make sure that it is there; quick when it is."""
+    cache = Cache(settings.cache_dir())
+    return BackupParts(
+        swift=venv.ensure(cache, progress, venv.SWIFT),
+        upstream=upstream.ensure(cache, parts.venv, progress),
+        tools=servers.ensure(cache, parts.trees["mariadb"], progress).parents[1],
     )
 
 

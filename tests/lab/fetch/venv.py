@@ -1,7 +1,8 @@
-"""The pinned Python environment: Trove, its clients, the tests' own tools."""
+"""The pinned Python environments: Trove with its clients, and Swift."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import settings
@@ -12,31 +13,47 @@ from lab.progress import Progress
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
-def _key() -> str:
-    pinned = settings.REQUIREMENTS.read_text()
-    return settings.digest(settings.versions().python, pinned)
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment and the file that names its packages."""
+
+    name: str
+    label: str
+    requirements: Path
+
+    def key(self) -> str:
+        pinned = self.requirements.read_text()
+        return settings.digest(settings.versions().python, pinned)
 
 
-def find(cache: Cache) -> Path | None:
+# Trove, its clients, the tests' own tools.
+LAB = Environment("venv", "Python environment", settings.REQUIREMENTS)
+# Apart from the first: only those who make backups pay for it.
+SWIFT = Environment("venv-swift", "Swift", settings.SWIFT_REQUIREMENTS)
+
+
+def find(cache: Cache, environment: Environment = LAB) -> Path | None:
     """The environment's directory if it is in the cache."""
-    path = cache.path("venv", _key())
+    path = cache.path(environment.name, environment.key())
     return path if path.exists() else None
 
 
-def ensure(cache: Cache, progress: Progress) -> Path:
-    """Create the environment from requirements.txt."""
+def ensure(
+    cache: Cache, progress: Progress, environment: Environment = LAB
+) -> Path:
+    """Create the environment from its requirements."""
 
     def build(temporary: Path, final: Path) -> None:
-        with progress.step("Python environment") as step:
+        with progress.step(environment.label) as step:
             run([SYSTEM_PYTHON, "-m", "venv", str(temporary)], step)
-            # --no-deps: requirements.txt is complete, nothing floats.
+            # --no-deps: the requirements are complete, nothing floats.
             pip = [str(temporary / "bin/python"), "-m", "pip", "--no-input"]
-            pinned = ["--no-deps", "-r", str(settings.REQUIREMENTS)]
+            pinned = ["--no-deps", "-r", str(environment.requirements)]
             run(pip + ["install", "--progress-bar=off", *pinned], step)
             run(pip + ["check"], step)
             _relocate(temporary, final)
 
-    return cache.ensure("venv", _key(), build)
+    return cache.ensure(environment.name, environment.key(), build)
 
 
 def _relocate(temporary: Path, final: Path) -> None:

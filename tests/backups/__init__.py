@@ -1,0 +1,1 @@
+"""Backups and restores through the real control plane and a real Swift."""
