@@ -8,7 +8,7 @@ use crate::{Error, ErrorKind, Result};
 const LONGEST_WISH: Duration = Duration::from_secs(60);
 
 /// How often and how fast a request is repeated where that can help.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Requests in total; 1 never repeats.
     pub tries: u32,

@@ -101,7 +101,7 @@ impl Keystone {
         Ok(Self {
             http: Http::new(&access.client)?,
             url: tokens_url(&access.auth_url),
-            retry: access.client.retry.clone(),
+            retry: access.client.retry,
             access,
             current: Mutex::new(None),
         })

@@ -105,7 +105,7 @@ impl S3 {
             buckets: Arc::new(Buckets {
                 client: aws_sdk_s3::Client::from_conf(config),
                 http,
-                retry: access.client.retry.clone(),
+                retry: access.client.retry,
                 endpoint,
             }),
             region: access.region.clone(),

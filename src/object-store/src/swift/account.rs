@@ -87,7 +87,7 @@ impl Account {
             http: Http::new(settings)?,
             url: url.to_owned(),
             tokens,
-            retry: settings.retry.clone(),
+            retry: settings.retry,
             accepted: OnceLock::new(),
         })
     }
