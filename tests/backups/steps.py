@@ -214,7 +214,8 @@ def _fault(owner: Owner, about: str) -> str:
     It may follow the state, and Trove's own words about a failed instance may
     stand there first.
     """
-    deadline = time.monotonic() + 15
+    # The agent tells it again after 40 s, when Trove has said its own.
+    deadline = time.monotonic() + 90
     while True:
         fault = owner.trove.instance(owner.id).get("fault") or {}
         if re.search(about, fault.get("message", ""), re.IGNORECASE):

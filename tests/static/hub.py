@@ -15,7 +15,7 @@ class Hub(Lab):
     def __init__(self) -> None:
         super().__init__(Path(f"{settings.state_dir()}-static"))
 
-    def _start(self, mode: str, step: Any) -> None:
+    def _start(self, mode: str, step: Any, _store: Path | None) -> None:
         for name in ("log", "etc", "roots"):
             (self.state / name).mkdir(parents=True)
         self.state.chmod(0o755)

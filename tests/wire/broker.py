@@ -45,7 +45,7 @@ class BrokerLab(Lab):
         """Where ca.pem, client.pem and client.key are."""
         return self.state / "tls"
 
-    def _start(self, mode: str, step: Any) -> None:
+    def _start(self, mode: str, step: Any, _store: Path | None) -> None:
         step.detail = "network"
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o755)

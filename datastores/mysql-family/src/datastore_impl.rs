@@ -1,15 +1,17 @@
 //! The trait, method by method; the work is in the other modules.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    BackupRequest, BackupStream, Database, Datastore, Page, PageRequest, PasswordChange,
+    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
     PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
     User, UserAttributes,
 };
 use tracing::error;
 
+use crate::errors::os_error;
 use crate::{Flavor, Server};
 
 #[async_trait]
@@ -161,6 +163,19 @@ impl<F: Flavor> Datastore for Server<F> {
         self.keep_down().await?;
         self.unpack_restore(request, source).await?;
         self.start_restored().await
+    }
+
+    async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
+        let path = &self.settings.layout.base_config;
+        let present = guest::read_optional(path).map_err(os_error)?;
+        let request = PrepareRequest {
+            config_contents: present.ok_or_else(|| {
+                Error::failed(format!("{} does not exist: write it first", path.display()))
+            })?,
+            overrides: BTreeMap::new(),
+            datastore_version: None,
+        };
+        self.unpack_restore(&request, source).await
     }
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use oslo_config::Source;
 
+use crate::commands::BackupAction;
+
 /// OpenStack Trove guest agent.
 ///
 /// Without a subcommand it runs as the agent, as upstream's agent is started:
@@ -26,7 +28,7 @@ pub struct Cli {
 }
 
 /// The subcommands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Action {
     /// Run as the agent (the default).
     Run,
@@ -36,6 +38,9 @@ pub enum Action {
     Doctor,
     /// Print what the running agent is doing.
     Status,
+    /// Make, list, verify and restore backups.
+    #[command(subcommand)]
+    Backup(BackupAction),
     /// Print the version.
     Version,
 }

@@ -1,5 +1,6 @@
 //! The subcommands that look at the agent instead of being it.
 
+mod backup;
 mod doctor;
 mod report;
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+pub use backup::{BackupAction, backup};
 pub use doctor::doctor;
 pub use report::text_line;
 
@@ -35,6 +37,7 @@ pub fn status() -> Result<bool> {
     report::line("broker", &state.broker);
     report::line("reported status", &or(&state.reported, "nothing yet"));
     report::line("operation", &or(&state.operation, "none"));
+    report::line("backup or restore", &or(&state.transfer, "none"));
     report::line(
         "host",
         &or(&state.host_refusal, "ready or not yet examined"),

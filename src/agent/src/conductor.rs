@@ -94,6 +94,16 @@ impl Conductor {
             .await
     }
 
+    /// Reports the state of a backup; `fields` are columns of its record.
+    ///
+    /// # Errors
+    /// When the broker did not take it in time.
+    pub async fn update_backup(&self, fields: Value, context: Value) -> Result<(), CastError> {
+        let mut args = fields;
+        args["instance_id"] = self.guest_id.clone().into();
+        self.cast("update_backup", true, args, context).await
+    }
+
     /// Completes the notification that began this work.
     ///
     /// # Errors

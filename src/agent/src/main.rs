@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod assemble;
+mod backups;
 mod cli;
 mod clock;
 mod commands;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Action::Status => return answer(commands::status()),
-        Action::Run | Action::Check | Action::Doctor => {}
+        Action::Run | Action::Check | Action::Doctor | Action::Backup(_) => {}
     }
     let arguments = config::ConfigArgs {
         sources,
@@ -72,8 +73,20 @@ fn with_runtime(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    if action == Action::Doctor {
-        return Ok(runtime.block_on(commands::doctor(&loaded.settings, &assembly)));
+    match &action {
+        Action::Doctor => {
+            return Ok(runtime.block_on(commands::doctor(&loaded.settings, &assembly)));
+        }
+        Action::Backup(action) => {
+            // What a person does is no business of the agent's own log.
+            logging::start(&logging::LogSpec {
+                file: None,
+                ..assemble::log(&loaded.settings)
+            })?;
+            let datastore = assembly.datastore.as_ref();
+            return runtime.block_on(commands::backup(action, &loaded.settings, datastore));
+        }
+        _ => {}
     }
     logging::start(&assemble::log(&loaded.settings))?;
     supervise::abort_on_panic();

@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::journal::Journal;
 use crate::markers::Markers;
 use crate::operations::Operations;
+use crate::operations::backup::Backups;
 use crate::operations::recovery::phase_on_disk;
 use crate::operations::turns::Turns;
 use crate::rpc::dispatch::Dispatcher;
@@ -83,9 +84,11 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         journal,
         markers,
         volume: assemble::volume(&settings),
+        backups: Backups::new(Arc::new(settings.clone())),
         turns: Turns::default(),
     });
 
+    let stopping = operations.backups.cancel.clone();
     tasks.spawn({
         let (spec, cancel) = (assemble::host(&settings), cancel.clone());
         let host = host.clone();
@@ -95,7 +98,9 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     tasks.spawn({
         let operations = operations.clone();
         async move {
+            operations.recover_frozen().await;
             operations.recover(unfinished).await;
+            operations.recover_backup().await;
             operations.resume().await;
         }
     });
@@ -139,6 +144,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
     };
     info!(signal = received, "Stopping.");
     guest::notify::stopping();
+    stopping.cancel();
     let unfinished = server.shutdown(DRAIN).await;
     if unfinished > 0 {
         warn!(

@@ -27,6 +27,9 @@ pub struct AgentState {
     pub reported: Option<String>,
     /// Operation that changes the server's life now.
     pub operation: Option<String>,
+    /// Backup or restore that runs now, and how far it is.
+    #[serde(default)]
+    pub transfer: Option<String>,
     /// Why the host is not ready for a database, if so.
     pub host_refusal: Option<String>,
     /// Requests refused because they did not open with this guest's key.

@@ -45,6 +45,7 @@ impl Supervisor {
         let mut connection = self.transport.state();
         let mut reported = self.status.reported();
         let mut running = self.operations.turns.running();
+        let mut transfer = self.operations.backups.running();
         let watchdog = guest::notify::watchdog_interval();
         // Half the interval is what sd_watchdog_enabled(3) recommends.
         let look = watchdog.map_or(LOOK, |interval| (interval / 2).min(LOOK));
@@ -68,6 +69,7 @@ impl Supervisor {
                 _ = connection.changed() => {}
                 _ = reported.changed() => {}
                 _ = running.changed() => {}
+                _ = transfer.changed() => {}
                 () = self.counters.grown.notified() => {}
                 () = tokio::time::sleep(look) => {}
             }
@@ -111,6 +113,13 @@ impl Supervisor {
                 .borrow()
                 .map(|last| last.status.to_string()),
             operation: self.operations.turns.running().borrow().map(str::to_owned),
+            transfer: self
+                .operations
+                .backups
+                .running()
+                .borrow()
+                .as_ref()
+                .map(ToString::to_string),
             host_refusal: self.host.refusal(),
             refused_requests: self.counters.refused_requests.load(Ordering::Relaxed),
         }
@@ -132,6 +141,9 @@ fn status_line(state: &AgentState) -> String {
     }
     if let Some(operation) = &state.operation {
         parts.push(format!("{operation} is running"));
+    }
+    if let Some(transfer) = &state.transfer {
+        parts.push(transfer.clone());
     }
     if let Some(reported) = &state.reported {
         parts.push(format!("database {reported}"));

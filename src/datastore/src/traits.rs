@@ -169,6 +169,13 @@ pub trait Datastore: Send + Sync {
         Err(Error::not_supported("Restoring backups"))
     }
 
+    /// Only the data of a chain, into the empty data directory, as the present
+    /// configuration wants it. The server stays down and passwords are those
+    /// of the data.
+    async fn unpack(&self, _source: &dyn RestoreSource) -> Result<()> {
+        Err(Error::not_supported("Unpacking backups"))
+    }
+
     /// Like [`restore`](Self::restore), with data that is on the volume
     /// already, because the volume was made from a snapshot.
     async fn restore_snapshot(&self, _request: &PrepareRequest) -> Result<Restored> {

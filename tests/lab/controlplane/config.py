@@ -115,6 +115,10 @@ swift_api_insecure = true
 state_change_wait_time = 180
 command_process_timeout = 60
 
+[guest_agent]
+# A store that never answers is given up after seconds instead of minutes.
+object_store_tries = 3
+
 [mysql]
 docker_image = mysql
 

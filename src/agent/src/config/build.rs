@@ -12,8 +12,8 @@ use super::options::Row;
 use super::rabbit::RabbitValues;
 use super::reader::Reader;
 use super::settings::{
-    BackupSettings, DatastoreManager, GuestLogSettings, LogSettings, ServiceAccount, Settings,
-    VolumeSettings,
+    BackupSettings, CompressionKind, DatastoreManager, GuestLogSettings, LogSettings, S3Settings,
+    ServiceAccount, Settings, VolumeSettings,
 };
 use super::{ConfigError, Problem, rabbit, shell};
 
@@ -294,6 +294,26 @@ fn backup(r: &Reader<'_>, section: &str) -> BackupSettings {
         swift_api_insecure: r.flag(D, "swift_api_insecure"),
         region_name: r.text("service_credentials", "region_name"),
         auth_url: r.optional("service_credentials", "auth_url"),
+        ca_file: r.optional(OWN, "object_store_ca_file").map(PathBuf::from),
+        tries: r.number(OWN, "object_store_tries"),
+        compression: match r.text(OWN, "backup_compression").as_str() {
+            "zstd" => CompressionKind::Zstd,
+            "none" => CompressionKind::None,
+            _ => CompressionKind::Gzip,
+        },
+        compression_level: r.number(OWN, "backup_compression_level"),
+        threads: r.number(OWN, "backup_threads"),
+        uploads: r.number(OWN, "backup_uploads"),
+        bandwidth: r.number(OWN, "backup_bandwidth"),
+        passphrase: r.secret(OWN, "backup_encryption_passphrase"),
+        directory: r.optional(OWN, "backup_directory").map(PathBuf::from),
+        s3: S3Settings {
+            endpoint: r.optional(OWN, "s3_endpoint"),
+            region: r.text(OWN, "s3_region"),
+            path_style: r.flag(OWN, "s3_path_style"),
+            access_key: r.optional(OWN, "s3_access_key"),
+            secret_key: r.secret(OWN, "s3_secret_key"),
+        },
     }
 }
 

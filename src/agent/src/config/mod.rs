@@ -23,7 +23,7 @@ use oslo_config::{
 
 use check::Report;
 
-pub(crate) use settings::{DatastoreManager, Settings};
+pub(crate) use settings::{BackupSettings, CompressionKind, DatastoreManager, Settings};
 
 /// Names under which upstream's agent is installed; both name default files.
 const PROGRAMS: [&str; 2] = ["guest-agent", "trove-guestagent"];
@@ -138,4 +138,4 @@ pub(crate) fn load_from(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -103,6 +103,7 @@ pub(crate) fn table() -> Vec<Row> {
     rows.extend(DATA);
     rows.extend(LOGS);
     rows.extend(OWN_OPTIONS);
+    rows.extend(OWN_BACKUP_OPTIONS);
     rows.extend(SERVICE_CREDENTIALS);
     rows.extend(rabbit::OPTIONS);
     rows.extend(datastore("mysql"));
@@ -164,15 +165,15 @@ const LIFE: [Row; 17] = [
 ];
 
 const DATA: [Row; 11] = [
-    Row::later(D, "storage_strategy", Kind::Str).default("swift"),
-    Row::later(D, "backup_swift_container", Kind::Str).default("database_backups"),
-    Row::later(D, "backup_aes_cbc_key", Kind::Str)
+    Row::native(D, "storage_strategy", Kind::Str).default("swift"),
+    Row::native(D, "backup_swift_container", Kind::Str).default("database_backups"),
+    Row::native(D, "backup_aes_cbc_key", Kind::Str)
         .default("")
         .secret(),
-    Row::later(D, "swift_url", Kind::Uri),
-    Row::later(D, "swift_service_type", Kind::Str).default("object-store"),
-    Row::later(D, "swift_endpoint_type", Kind::Str).default("publicURL"),
-    Row::later(D, "swift_api_insecure", Kind::Bool).default("false"),
+    Row::native(D, "swift_url", Kind::Uri),
+    Row::native(D, "swift_service_type", Kind::Str).default("object-store"),
+    Row::native(D, "swift_endpoint_type", Kind::Str).default("publicURL"),
+    Row::native(D, "swift_api_insecure", Kind::Bool).default("false"),
     Row::later(D, "guest_log_container_name", Kind::Str).default("database_logs"),
     Row::later(D, "guest_log_limit", Kind::at_least(1)).default("1000000"),
     Row::later(D, "guest_log_expiry", SECONDS).default("2592000"),
@@ -191,6 +192,43 @@ const LOG_LEVELS: Kind = Kind::Choice {
     ignore_case: true,
 };
 
+const COMPRESSIONS: Kind = Kind::one_of(&["gzip", "zstd", "none"]);
+
+const OWN_BACKUP_OPTIONS: [Row; 14] = [
+    Row::native(OWN, "backup_compression", COMPRESSIONS)
+        .default("gzip")
+        .help("gzip can be restored by every Trove guest; zstd is faster and smaller."),
+    Row::native(OWN, "backup_compression_level", Kind::between(0, 19))
+        .default("0")
+        .help("gzip 1 to 12, zstd 1 to 19; 0 chooses."),
+    Row::native(OWN, "backup_threads", Kind::between(0, 256))
+        .default("0")
+        .help("Blocks compressed at once; 0 means one for each core."),
+    Row::native(OWN, "backup_uploads", Kind::between(1, 64))
+        .default("3")
+        .help("Parts sent at once. Each is in memory until the store has it."),
+    Row::native(OWN, "backup_bandwidth", Kind::at_least(0))
+        .default("0")
+        .help("Bytes per second read from the database; 0 is no limit."),
+    Row::native(OWN, "backup_encryption_passphrase", Kind::Str)
+        .secret()
+        .help("Encrypt backups with age before they leave the guest."),
+    Row::native(OWN, "backup_directory", Kind::Str)
+        .help("Where the storage driver local keeps backups."),
+    Row::native(OWN, "object_store_ca_file", Kind::Str)
+        .help("PEM file of the authorities of Swift, Keystone and S3; the system's if unset."),
+    Row::native(OWN, "object_store_tries", Kind::between(1, 20))
+        .default("6")
+        .help("How often a request to an object store is made before its error counts."),
+    Row::native(OWN, "s3_endpoint", Kind::Uri).help("URL of the storage driver s3."),
+    Row::native(OWN, "s3_region", Kind::Str).default("us-east-1"),
+    Row::native(OWN, "s3_path_style", Kind::Bool)
+        .default("true")
+        .help("Name the bucket in the path, not in the host."),
+    Row::native(OWN, "s3_access_key", Kind::Str),
+    Row::native(OWN, "s3_secret_key", Kind::Str).secret(),
+];
+
 const OWN_OPTIONS: [Row; 6] = [
     Row::native(OWN, "allow_clear_text_rpc", Kind::Bool)
         .default("false")
@@ -205,11 +243,11 @@ const OWN_OPTIONS: [Row; 6] = [
 ];
 
 const SERVICE_CREDENTIALS: [Row; 8] = [
-    Row::later("service_credentials", "region_name", Kind::Str)
+    Row::native("service_credentials", "region_name", Kind::Str)
         .default("RegionOne")
         .deprecated(&[(D, "os_region_name")]),
     // Upstream's default is an address that cannot be meant.
-    Row::later("service_credentials", "auth_url", Kind::Uri).deprecated(&[(D, "trove_auth_url")]),
+    Row::native("service_credentials", "auth_url", Kind::Uri).deprecated(&[(D, "trove_auth_url")]),
     Row::control_plane("service_credentials", "username")
         .deprecated(&[(D, "nova_proxy_admin_user")]),
     Row::control_plane("service_credentials", "password")

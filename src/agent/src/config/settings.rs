@@ -215,6 +215,52 @@ pub(crate) struct BackupSettings {
     pub(crate) region_name: String,
     /// Keystone, set by operators before Trove 26.
     pub(crate) auth_url: Option<String>,
+    /// Authorities of object stores and Keystone.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// How often a request to an object store is made, from 1.
+    pub(crate) tries: u32,
+    /// How new backups are compressed.
+    pub(crate) compression: CompressionKind,
+    /// 0 chooses.
+    pub(crate) compression_level: u8,
+    /// Blocks compressed at once; 0 is one for each core.
+    pub(crate) threads: usize,
+    /// Parts sent at once, from 1.
+    pub(crate) uploads: usize,
+    /// Bytes per second; 0 is no limit.
+    pub(crate) bandwidth: u64,
+    /// Key of new backups.
+    pub(crate) passphrase: Option<SecretString>,
+    /// Root of the storage driver `local`.
+    pub(crate) directory: Option<PathBuf>,
+    /// The storage driver `s3`.
+    pub(crate) s3: S3Settings,
+}
+
+/// How backups are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CompressionKind {
+    /// gzip, which upstream can restore.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Not at all.
+    None,
+}
+
+/// An S3 service and the account in it.
+#[derive(Debug, Clone)]
+pub(crate) struct S3Settings {
+    /// URL.
+    pub(crate) endpoint: Option<String>,
+    /// Region for signatures.
+    pub(crate) region: String,
+    /// Whether the bucket is in the path.
+    pub(crate) path_style: bool,
+    /// Access key id.
+    pub(crate) access_key: Option<String>,
+    /// Secret access key.
+    pub(crate) secret_key: Option<SecretString>,
 }
 
 /// Published logs.

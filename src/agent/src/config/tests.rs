@@ -38,6 +38,11 @@ fn settings(guest_info: &str, operator: &str) -> Settings {
     load_with(guest_info, operator, &[]).unwrap().settings
 }
 
+/// Settings of a MariaDB guest with options of `[guest_agent]`.
+pub(crate) fn with_own(options: &str) -> Settings {
+    settings(MARIADB, &format!("{OPERATOR}\n[guest_agent]\n{options}"))
+}
+
 fn problems(guest_info: &str, operator: &str) -> Vec<String> {
     let error = load_with(guest_info, operator, &[]).unwrap_err();
     assert_eq!(

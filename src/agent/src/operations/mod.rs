@@ -1,9 +1,12 @@
 //! The operations behind the RPC methods. Reads run at once; everything else
 //! waits for its turn ([`turns`]).
 
+pub mod backup;
 mod lifecycle;
+mod orphans;
 mod prepare;
 pub mod recovery;
+mod snapshot;
 mod system;
 pub mod turns;
 
@@ -37,6 +40,8 @@ pub struct Operations {
     pub markers: Markers,
     /// The data volume.
     pub volume: VolumeSpec,
+    /// Backups and restores.
+    pub backups: backup::Backups,
     /// Who may run beside whom.
     pub turns: Turns,
 }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use datastore::{Database, Error, PrepareRequest, Result, Secret, User};
+use backup::Progress;
+use datastore::{
+    Database, Error, PrepareRequest, RestoreSource as _, Restored, Result, Secret, User,
+};
 use serde_json::{Map, Value};
 use tracing::{error, info, warn};
 
 use super::Operations;
+use crate::backups::{self, BackupInfo, Chain};
 use crate::journal::{Record, State};
 use crate::rpc::args::{Args, ArgsError};
 use crate::rpc::context::Context;
@@ -25,6 +29,8 @@ pub struct PrepareCall {
     users: Vec<User>,
     root_password: Option<Secret>,
     pub(super) request: PrepareRequest,
+    /// The data to begin with.
+    backup: Option<BackupInfo>,
     /// Names of arguments that ask for what this agent cannot do.
     unsupported: Vec<&'static str>,
 }
@@ -36,7 +42,7 @@ impl PrepareCall {
     /// When one is missing or of another type.
     pub fn read(args: &mut Args) -> std::result::Result<Self, ArgsError> {
         let mut unsupported = Vec::new();
-        for name in ["backup_info", "snapshot", "cluster_config", "modules"] {
+        for name in ["snapshot", "cluster_config", "modules"] {
             match args.optional::<Value>(name)? {
                 None => {}
                 Some(Value::Array(list)) if list.is_empty() => {}
@@ -57,6 +63,7 @@ impl PrepareCall {
                     .unwrap_or_default(),
                 datastore_version: args.optional("ds_version")?,
             },
+            backup: args.optional("backup_info")?,
             unsupported,
         })
     }
@@ -81,9 +88,12 @@ impl Operations {
             context: context.for_conductor(),
             state: State::Running,
         };
-        let installed = self.install(&call, &record).await;
+        let installed = self.install(&call, &record, context).await;
         match installed {
-            Ok(()) => {
+            Ok(restored) => {
+                if restored.root_enabled {
+                    self.report_root(context).await;
+                }
                 let faults = self.populate(&call, context).await;
                 self.complete(record, faults).await
             }
@@ -94,7 +104,12 @@ impl Operations {
         }
     }
 
-    async fn install(&self, call: &PrepareCall, record: &Record) -> Result<()> {
+    async fn install(
+        &self,
+        call: &PrepareCall,
+        record: &Record,
+        context: &Context,
+    ) -> Result<Restored> {
         let disk = |error: guest::FileError| Error::failed(error.to_string());
         self.journal.write(record).map_err(disk)?;
         self.markers.begin().map_err(disk)?;
@@ -104,7 +119,46 @@ impl Operations {
             return Err(Error::not_supported(what));
         }
         self.host.ready().await?;
-        self.datastore.prepare(&call.request).await
+        let nothing = Restored {
+            root_enabled: false,
+        };
+        match &call.backup {
+            None => self
+                .datastore
+                .prepare(&call.request)
+                .await
+                .map(|()| nothing),
+            Some(info) => self.restore(&call.request, info, context).await,
+        }
+    }
+
+    async fn restore(
+        &self,
+        request: &PrepareRequest,
+        info: &BackupInfo,
+        context: &Context,
+    ) -> Result<Restored> {
+        let settings = &self.backups.settings;
+        if info.is_snapshot(&settings.backup.storage_strategy) {
+            return self.datastore.restore_snapshot(request).await;
+        }
+        let location = info
+            .location
+            .as_deref()
+            .ok_or_else(|| Error::bad_request("backup_info has no location to restore from"))?;
+        let store = backups::requested(info, context, settings)
+            .await?
+            .open(&settings.backup)?;
+        let progress = Progress::default();
+        let _shown = self
+            .backups
+            .show(format!("restore of {location}"), progress.clone());
+        let keys = backups::keys(&settings.backup);
+        let retry = backups::client(&settings.backup).retry;
+        let checksum = info.checksum.clone();
+        let chain = Chain::find(store, location, checksum, keys, retry, progress).await?;
+        info!(location, backups = chain.links().len(), "Restore begun.");
+        self.datastore.restore(request, &chain).await
     }
 
     /// Databases, users and root. A server that runs is an instance that can
@@ -121,7 +175,10 @@ impl Operations {
         {
             faults.push(format!("users were not all created: {error}"));
         }
-        if let Some(password) = &call.root_password {
+        // A backup brings its own root, as upstream has it.
+        if let Some(password) = &call.root_password
+            && call.backup.is_none()
+        {
             match self.datastore.enable_root(Some(password)).await {
                 // Root history has one entry however often it is reported.
                 Ok(_) => self.report_root(context).await,

@@ -145,7 +145,7 @@ fn volume_error(error: guest::VolumeError) -> Error {
 
 /// GB with two decimals; 0.0 only for nothing at all
 /// (`trove/common/utils.py`, `to_gb`: the API shows it as it is).
-fn gigabytes(bytes: u64) -> f64 {
+pub(super) fn gigabytes(bytes: u64) -> f64 {
     if bytes == 0 {
         return 0.0;
     }

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    Database, Error, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
+    Archive, BackupMetadata, BackupRequest, BackupStream, Bytestream, Database, Error, Page,
+    PageRequest, PasswordChange, PrepareRequest, RestoreSource, Restored, Result, Secret,
     ServiceStatus, StopOutcome, User, UserAttributes,
 };
 use guest::{FsType, VolumeSpec};
 use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::backup::Backups;
 use super::recovery::phase_on_disk;
 use super::*;
 use crate::conductor::tests::{Recorder, recording};
@@ -24,6 +27,8 @@ use crate::rpc::args::Args;
 use crate::rpc::context::Context;
 use crate::status::{Phase, Status};
 
+mod backups;
+
 /// A server in memory whose slow steps end when the test says so.
 #[derive(Default)]
 struct Memory {
@@ -31,6 +36,10 @@ struct Memory {
     fail_prepare: AtomicBool,
     restart_gate: Option<Notify>,
     down: AtomicBool,
+    /// What a backup reads; it waits at its end for `backup_gate`.
+    data: Vec<u8>,
+    backup_gate: Option<Arc<Notify>>,
+    fail_backup: AtomicBool,
 }
 
 impl Memory {
@@ -151,6 +160,58 @@ impl Datastore for Memory {
     async fn main_pid(&self) -> Option<u32> {
         None
     }
+    async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
+        self.log(format!("backup {} on {:?}", request.id, request.parent));
+        Ok(Box::new(MemoryStream {
+            data: self.data.clone(),
+            gate: self.backup_gate.clone(),
+            fail: self.fail_backup.load(Ordering::SeqCst),
+        }))
+    }
+    async fn restore(
+        &self,
+        _request: &PrepareRequest,
+        source: &dyn RestoreSource,
+    ) -> Result<Restored> {
+        for (index, link) in source.links().iter().enumerate() {
+            let mut bytes = Vec::new();
+            let mut reader = source.open(index).await?;
+            let read = reader.read_to_end(&mut bytes).await;
+            read.map_err(|error| Error::failed(error.to_string()))?;
+            let lsn = link.metadata.get("lsn").cloned().unwrap_or_default();
+            self.log(format!("restore {} bytes of lsn {lsn}", bytes.len()));
+        }
+        Ok(Restored { root_enabled: true })
+    }
+}
+
+struct MemoryStream {
+    data: Vec<u8>,
+    gate: Option<Arc<Notify>>,
+    fail: bool,
+}
+
+#[async_trait]
+impl BackupStream for MemoryStream {
+    fn archive(&self) -> Archive {
+        Archive::Xbstream
+    }
+    fn estimate(&self) -> u64 {
+        0
+    }
+    fn reader(&mut self) -> Bytestream {
+        Box::pin(std::io::Cursor::new(std::mem::take(&mut self.data)))
+    }
+    async fn finish(self: Box<Self>) -> Result<BackupMetadata> {
+        if let Some(gate) = &self.gate {
+            gate.notified().await;
+        }
+        match self.fail {
+            true => Err(Error::failed("the tool has lost its server")),
+            false => Ok(BackupMetadata::from([("lsn".into(), "77".into())])),
+        }
+    }
+    async fn abort(self: Box<Self>) {}
 }
 
 struct Bench {
@@ -184,6 +245,10 @@ fn bench(datastore: Memory) -> Bench {
         journal: Journal::new(dir.path().join("operation.json")),
         markers: Markers::new(&dir.path().join("opt")),
         volume,
+        backups: Backups::new(Arc::new(crate::config::tests::with_own(&format!(
+            "state_path = {}\nbackup_directory = {0}\n",
+            dir.path().display()
+        )))),
         turns: Turns::default(),
     });
     Bench {
@@ -310,13 +375,13 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
 #[tokio::test(start_paused = true)]
 async fn what_prepare_cannot_do_is_refused_before_anything_is_touched() {
     let bench = bench(Memory::default());
-    let prepare = call(json!({"backup_info": {"id": "b"}, "modules": [], "packages": ""}));
+    let prepare = call(json!({"snapshot": {"master": {}}, "modules": [], "packages": ""}));
     let error = bench
         .operations
         .prepare(prepare, &context())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("backup_info"), "{error}");
+    assert!(error.to_string().contains("snapshot"), "{error}");
     assert!(bench.datastore.calls.lock().unwrap().is_empty());
 }
 

@@ -23,6 +23,23 @@ impl Context {
         self.0.get("trove_notification")?.as_object()
     }
 
+    /// The user's token, for stores that belong to the user.
+    pub fn token(&self) -> Option<&str> {
+        self.0.get("auth_token")?.as_str()
+    }
+
+    /// The user's project (`tenant` before Yoga).
+    pub fn project_id(&self) -> Option<&str> {
+        ["project_id", "project", "tenant"]
+            .into_iter()
+            .find_map(|key| self.0.get(key)?.as_str())
+    }
+
+    /// The service catalogue that came with the token; null if none did.
+    pub fn service_catalog(&self) -> Value {
+        self.0.get("service_catalog").cloned().unwrap_or_default()
+    }
+
     /// The context to send with a cast that this request causes: who asked,
     /// without the token and the catalogue, which the conductor never needs.
     pub fn for_conductor(&self) -> Value {

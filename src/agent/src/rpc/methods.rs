@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::{Args, ArgsError};
 use super::context::Context;
 use super::failure::CallError;
+use crate::backups::BackupInfo;
 use crate::operations::{Operations, PrepareCall};
 
 type Reply = Result<Value, CallError>;
@@ -18,9 +19,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "upgrade",
     "pre_upgrade",
     "post_upgrade",
-    "create_backup",
-    "pre_create_backup",
-    "post_create_backup",
     "backup_required_for_replication",
     "get_replication_snapshot",
     "attach_replica",
@@ -92,6 +90,9 @@ pub async fn call(
     match method {
         "rpc_ping" => done(args).map(|()| json!(true)),
         "prepare" => prepare(operations, args, context).await,
+        "create_backup" | "pre_create_backup" | "post_create_backup" => {
+            backup(operations, method, args, context).await
+        }
         "get_filesystem_stats"
         | "get_hwinfo"
         | "get_diagnostics"
@@ -124,6 +125,28 @@ async fn prepare(operations: &Operations, mut args: Args, context: &Context) -> 
     done(args)?;
     operations.prepare(call, context).await?;
     Ok(Value::Null)
+}
+
+async fn backup(
+    operations: &std::sync::Arc<Operations>,
+    method: &str,
+    mut args: Args,
+    context: &Context,
+) -> Reply {
+    match method {
+        "create_backup" => {
+            let info: BackupInfo = args.required("backup_info")?;
+            done(args)?;
+            operations.create_backup(info, context).await?;
+            Ok(Value::Null)
+        }
+        // Callers may send anything to these two, and nothing of it matters.
+        "pre_create_backup" => Ok(json!(operations.pre_create_backup().await?)),
+        _ => {
+            operations.post_create_backup().await;
+            Ok(json!({}))
+        }
+    }
 }
 
 async fn system(operations: &Operations, method: &str, mut args: Args) -> Reply {
