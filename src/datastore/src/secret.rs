@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A password, token or key that crosses the wire.
 ///
 /// `Debug` never shows it and its memory is wiped on drop. It serialises in
-/// clear, because the only place it is serialised to is a sealed RPC reply.
+/// clear: into sealed RPC replies, and into the journal of a running backup,
+/// which only root can read.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
