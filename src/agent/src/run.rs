@@ -100,8 +100,9 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         async move {
             operations.recover_frozen().await;
             operations.recover(unfinished).await;
-            operations.recover_backup().await;
             operations.resume().await;
+            // Last: it waits for a broker that may be away.
+            operations.recover_backup().await;
         }
     });
     let counters = Arc::new(Counters::default());
