@@ -6,6 +6,7 @@ mod lifecycle;
 mod orphans;
 mod prepare;
 pub mod recovery;
+mod replication;
 mod snapshot;
 mod system;
 pub mod turns;
@@ -23,6 +24,7 @@ use crate::status::Status;
 use turns::Turns;
 
 pub use prepare::PrepareCall;
+pub use replication::ReplicaInfo;
 
 /// Everything the operations work with.
 pub struct Operations {
