@@ -6,6 +6,7 @@ mod lifecycle;
 mod orphans;
 mod prepare;
 pub mod recovery;
+mod renew;
 mod replication;
 mod snapshot;
 mod system;
@@ -24,6 +25,7 @@ use crate::status::Status;
 use turns::Turns;
 
 pub use prepare::PrepareCall;
+pub use renew::rebuild_request;
 pub use replication::ReplicaInfo;
 
 /// Everything the operations work with.

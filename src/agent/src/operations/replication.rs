@@ -145,12 +145,9 @@ impl Operations {
 
     /// The certificate and mode that replicas must have as well.
     async fn tls_of_source(&self) -> Result<Option<(TlsMode, TlsMaterial)>> {
-        let mode = self.backups.settings.ssl_mode.as_deref();
-        let (Some(mode), Some(files)) = (mode, self.datastore.tls_files()) else {
+        let (Some(mode), Some(files)) = (self.tls_mode()?, self.datastore.tls_files()) else {
             return Ok(None);
         };
-        let mode: TlsMode = serde_json::from_value(json!(mode))
-            .map_err(|_| Error::failed(format!("ssl_mode {mode:?} is not one of TLS")))?;
         if !self.datastore.tls_enabled().await? {
             return Ok(None);
         }

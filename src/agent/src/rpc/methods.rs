@@ -9,16 +9,12 @@ use super::args::{Args, ArgsError};
 use super::context::Context;
 use super::failure::CallError;
 use crate::backups::BackupInfo;
-use crate::operations::{Operations, PrepareCall, ReplicaInfo};
+use crate::operations::{Operations, PrepareCall, ReplicaInfo, rebuild_request};
 
 type Reply = Result<Value, CallError>;
 
 /// Methods of the guest API that this release knows and cannot do.
 const NOT_SUPPORTED: &[&str] = &[
-    "rebuild",
-    "upgrade",
-    "pre_upgrade",
-    "post_upgrade",
     "get_txn_count",
     "cleanup_source_on_replica_detach",
     "guest_log_list",
@@ -78,6 +74,9 @@ pub async fn call(
     match method {
         "rpc_ping" => done(args).map(|()| json!(true)),
         "prepare" => prepare(operations, args, context).await,
+        "rebuild" | "upgrade" | "pre_upgrade" | "post_upgrade" => {
+            renew(operations, method, args, context).await
+        }
         "create_backup" | "pre_create_backup" | "post_create_backup" => {
             backup(operations, method, args, context).await
         }
@@ -125,6 +124,33 @@ async fn prepare(operations: &Operations, mut args: Args, context: &Context) -> 
     done(args)?;
     operations.prepare(call, context).await?;
     Ok(Value::Null)
+}
+
+async fn renew(operations: &Operations, method: &str, mut args: Args, context: &Context) -> Reply {
+    match method {
+        "rebuild" => {
+            let request = rebuild_request(&mut args)?;
+            done(args)?;
+            operations.rebuild(request, context).await?;
+            Ok(Value::Null)
+        }
+        "upgrade" => {
+            #[derive(serde::Deserialize)]
+            struct Upgrade {
+                datastore_version: String,
+            }
+            let target: Upgrade = args.required("upgrade_info")?;
+            done(args)?;
+            operations.upgrade(&target.datastore_version).await?;
+            Ok(Value::Null)
+        }
+        // What it returns comes back with `upgrade`; nothing has to.
+        "pre_upgrade" => done(args).map(|()| json!({})),
+        _ => {
+            args.ignore(&["upgrade_info"]);
+            done(args).map(|()| Value::Null)
+        }
+    }
 }
 
 async fn backup(
