@@ -376,14 +376,16 @@ class Lab:
         rows = mariadb.sql(self._database_socket, text).splitlines()
         return [row.split("\t") for row in rows]
 
-    def rpc(self, instance_id: str, *, clear_text: bool = False) -> RpcClient:
+    def rpc(
+        self, instance_id: str, *, clear_text: bool = False, token: str | None = None
+    ) -> RpcClient:
         """Speak to an instance's agent as the control plane would."""
         # Loads all of Trove: two seconds that only those who call need to pay.
         from lab.clients.rpc import RpcClient, injected_key
 
         spec = self.guest(instance_id).spec
         key = None if clear_text else injected_key(spec)
-        return RpcClient(self.trove_conf, instance_id, key)
+        return RpcClient(self.trove_conf, instance_id, key, token=token)
 
     def _guest_directories(self) -> list[Path]:
         guests = self.state / "guests"
