@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import mariadb, network, rabbitmq, settings, swift, teardown, tls
-from lab.cache import locked
+from lab.cache import Cache, locked
 from lab.clients.objects import ObjectClient
 from lab.clients.openstack import OpenStack
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
-from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
+from lab.controlplane.offers import offers
+from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched, trees
+from lab.fetch.database import REGISTER
+from lab.fetch.trees import Tree
 from lab.guests.guest import Guest
 from lab.local_server import Tools
 from lab.processes import ProcessTable
@@ -198,17 +201,47 @@ class Lab:
         if str(binary) != "none" and not binary.is_file():
             raise LabError(f"there is no agent at {binary}: run `make build`")
         path = self.state / "etc/cloud.json"
+        self._write_trees(self.parts.trees.values())
         values = {
             "state": str(self.state),
             "lab": self.name,
             "address": network.LAB_ADDRESS,
             "database_url": config.API,
             "objects_url": config.OBJECTS,
-            "trees": {n: str(tree.path) for n, tree in self.parts.trees.items()},
+            "trees": str(self._trees_file),
             "binary": None if str(binary) == "none" else str(binary),
         }
         path.write_text(json.dumps(values, indent=1))
         return path
+
+    @property
+    def _trees_file(self) -> Path:
+        """Where the cloud finds the guest tree of an image."""
+        return self.state / "etc/trees.json"
+
+    def _write_trees(self, trees: Iterable[Tree]) -> None:
+        paths = {f"{tree.datastore}-{tree.series}": str(tree.path) for tree in trees}
+        if self._trees_file.exists():
+            paths = json.loads(self._trees_file.read_text()) | paths
+        temporary = self._trees_file.with_suffix(".new")
+        temporary.write_text(json.dumps(paths, indent=1))
+        os.rename(temporary, self._trees_file)
+
+    def offer(self, datastore: str, series: str) -> None:
+        """Make instances of a further series possible; it is fetched if needed.
+
+        Call it outside of the lab's network.
+        """
+        wanted = settings.versions().datastore(datastore, series)
+        tree = trees.ensure(Cache(settings.cache_dir()), wanted, Progress())
+        with self._locked():
+            offered = json.loads(self._trees_file.read_text())
+            if wanted.label in offered:
+                return
+            python = str(self.parts.venv / "bin/python")
+            argv = [python, "-W", "ignore", str(REGISTER), str(self.trove_conf)]
+            self.run([*argv, offers([tree])], check=True, capture_output=True)
+            self._write_trees([tree])
 
     # Daemons
 

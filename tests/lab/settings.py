@@ -30,6 +30,11 @@ class Datastore:
     series: str
     packages: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """Unique among all datastores and series."""
+        return f"{self.name}-{self.series}"
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -44,6 +49,11 @@ class Versions:
     datastores: dict[str, Datastore]
     # Further series, for those who ask for them.
     more: tuple[Datastore, ...]
+
+    @property
+    def all(self) -> list[Datastore]:
+        """Every datastore in every series, in an order that stays."""
+        return [*self.datastores.values(), *self.more]
 
     def datastore(self, name: str, series: str | None = None) -> Datastore:
         """A datastore in one series, by default everybody's."""

@@ -72,7 +72,7 @@ def _ensure_postgresql(cache: Cache, tree: Tree, progress: Progress) -> Path:
     They find modules and data by the way from their own directory, so that it
     has to be where it is in the tree.
     """
-    series = tree.server_version.split(".")[0]
+    series = tree.series
     home = Path("usr/lib/postgresql") / series
 
     def build(temporary: Path, _final: Path) -> None:

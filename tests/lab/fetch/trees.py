@@ -55,6 +55,12 @@ class Tree:
     path: Path
     server_version: str  # what the server says of itself, such as 10.11.19
 
+    @property
+    def series(self) -> str:
+        """The series that versions.env names it by, such as 10.11."""
+        known = [d.series for d in settings.versions().all if d.name == self.datastore]
+        return next(s for s in known if self.server_version.startswith(f"{s}."))
+
 
 def _key(datastore: Datastore) -> str:
     guest = settings.versions().guest_packages
