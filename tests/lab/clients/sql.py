@@ -13,8 +13,8 @@ from lab import network
 
 # How the servers say no to somebody, rather than to something.
 DENIED = re.compile(
-    r"denied|password authentication failed|no pg_hba\.conf entry|must be owner of|"
-    r"not permitted to log in"
+    r"denied|password authentication failed|no password supplied|must be owner of|"
+    r"no pg_hba\.conf entry|pg_hba\.conf rejects|not permitted to log in"
 )
 # psql is told what to do with an error: the others stop at one by themselves.
 PSQL = ("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
