@@ -20,8 +20,9 @@ from time import monotonic
 from lab import network
 from lab.clients.openstack import environment
 from lab.lab import Lab
-from lab.local_server import ADMIN, PASSWORD, LocalServer, Room
+from lab.local_server import ADMIN, PASSWORD, LocalServer
 from lab.progress import Progress
+from lab.room import Room
 from lab.upstream_backup import Backup, UpstreamBackup
 
 from bench import data, watched

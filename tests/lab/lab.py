@@ -18,14 +18,15 @@ from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
 from lab.controlplane.offers import offers
-from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched, trees
+from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
+from lab.fetch import servers, trees
 from lab.fetch.database import REGISTER
 from lab.fetch.trees import Tree
 from lab.guests.guest import Guest
-from lab.local_server import Tools
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
+from lab.room import Tools
 from lab.swift import Swift
 from lab.upstream_backup import UpstreamBackup
 
@@ -368,13 +369,22 @@ class Lab:
         """The object store's API; use it inside the lab's network."""
         return ObjectClient(account)
 
-    def backup_tools(self) -> Tools:
-        """MariaDB's programs out of its guest tree, for this machine."""
-        programs = self.fetch_for_backups().tools
-        return Tools(programs, self.parts.trees["mariadb"].path)
+    def backup_tools(
+        self, datastore: str = "mariadb", series: str | None = None
+    ) -> Tools:
+        """The programs of a server and its backups, for this machine."""
+        cache, progress = Cache(settings.cache_dir()), Progress()
+        wanted = settings.versions().datastore(datastore, series)
+        tree = trees.ensure(cache, wanted, progress)
+        server = servers.ensure(cache, tree, progress)
+        above = 4 if datastore == "postgresql" else 1
+        return Tools(server.parents[above], tree.path, datastore, wanted.series)
 
     def upstream_backup(
-        self, account: str = "demo", container: str = "database_backups"
+        self,
+        account: str = "demo",
+        container: str = "database_backups",
+        tools: Tools | None = None,
     ) -> UpstreamBackup:
         """Upstream's backup program with the account's token and objects.
 
@@ -385,7 +395,7 @@ class Lab:
             namespace=self.name,
             python=self.parts.venv / "bin/python",
             program=self.fetch_for_backups().upstream,
-            tools=self.backup_tools(),
+            tools=tools or self.backup_tools(),
             scratch=self.state / "upstream",
             url=objects.url,
             token=objects.token,
