@@ -105,8 +105,8 @@ PRODUCTS = {
         collation="select datcollate from pg_database where datname = '{}'",
         filler="id serial primary key, bytes bytea",
         # Refers to the row: what does not is computed once for all.
-        random_kib="(select string_agg(sha256((random()::text || filler.id)::bytea), '')"
-        " from generate_series(1, 32))",
+        random_kib="(select string_agg(sha256((random()::text || filler.id || n)::bytea),"
+        " '') from generate_series(1, 32) n)",
         checksum="select '{0}', count(*), sum(hashtextextended(t::text, 0)) from {0} t",
         # A copy leaves the source's history when its recovery ends.
         identity="select left(pg_walfile_name(pg_current_wal_lsn()), 8)",
