@@ -136,27 +136,43 @@ async fn grant_here(session: &Session, user: &str, database: &str) -> SqlResult<
 async fn revoke_here(session: &Session, user: &str, database: &str) -> Result<()> {
     let what = format!("revoke access to database {database} from user {user}");
     let failed = |error: SqlError| sql_error(&what, error);
-    let (role, quoted) = (sql::identifier(user), sql::identifier(database));
     let mut statements = close_to_public(session, user, database)
         .await
         .map_err(failed)?;
-    statements += &format!("REVOKE ALL ON DATABASE {quoted} FROM {role};");
+    statements += &revocations(session, user, Some(database))
+        .await
+        .map_err(failed)?;
     if has_public_schema(session).await.map_err(failed)? {
+        let role = sql::identifier(user);
         statements += &format!("REVOKE ALL ON SCHEMA public FROM {role};");
     }
-    session.run(&statements).await.map_err(failed)?;
-    // The superuser speaks for the owner: what others have handed on stays.
+    session.run(&statements).await.map_err(failed)
+}
+
+/// Statements that take everything away from a user that it was granted on
+/// one database or on all of them. Only whoever granted it can: a superuser's
+/// own word counts as the owner's.
+pub(crate) async fn revocations(
+    session: &Session,
+    user: &str,
+    database: Option<&str>,
+) -> SqlResult<String> {
     let query = format!(
-        "SELECT 1 FROM {PRIVILEGES} JOIN pg_roles r ON r.oid = a.grantee \
-         WHERE datname::text = $1 AND rolname::text = $2 AND privilege_type = 'CONNECT'"
+        "SELECT DISTINCT datname, g.rolname FROM {PRIVILEGES} \
+         JOIN pg_roles r ON r.oid = a.grantee JOIN pg_roles g ON g.oid = a.grantor \
+         WHERE r.rolname::text = $1 AND datname::text = COALESCE($2, datname::text)"
     );
-    match session.finds(&query, &[&database, &user]).await {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Error::failed(format!(
-            "User {user} still has access to database {database}: another user has granted it"
-        ))),
-        Err(error) => Err(failed(error)),
+    let role = sql::identifier(user);
+    let mut statements = String::new();
+    for row in session.rows(&query, &[&user, &database]).await? {
+        let (Text(database), Text(grantor)) = (row.try_get(0)?, row.try_get(1)?);
+        let (database, grantor) = (sql::identifier(&database), sql::identifier(&grantor));
+        statements += &format!(
+            "SET LOCAL ROLE {grantor}; REVOKE ALL ON DATABASE {database} FROM {role} CASCADE; \
+             RESET ROLE;"
+        );
     }
+    Ok(statements)
 }
 
 /// Statements that give every other user by name what everybody has, and take

@@ -5,7 +5,7 @@ use postgres_protocol::password;
 use tracing::{info, warn};
 
 use crate::Server;
-use crate::access::databases_of;
+use crate::access::{databases_of, revocations};
 use crate::databases::{after, in_order, limit_clause};
 use crate::errors::sql_error;
 use crate::names;
@@ -148,7 +148,8 @@ impl Server {
             released.map_err(failed)?;
         }
         // Databases and their grants are not in any database.
-        let statements = format!("{release}; DROP ROLE {quoted}");
+        let granted = revocations(session, name, None).await.map_err(failed)?;
+        let statements = format!("{granted}{release}; DROP ROLE {quoted}");
         session.run(&statements).await.map_err(failed)?;
         info!(user = name, "User dropped.");
         // A session outlives its role, and goes on with what it has open.

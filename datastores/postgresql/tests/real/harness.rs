@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use datastore::{Datastore, PageRequest, PrepareRequest, Secret, ServiceStatus};
 use guest::Account;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, getgid, getuid};
+use nix::unistd::{Pid, User, getuid};
 use postgresql::{Layout, Server, Settings, TlsMode};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
-/// Any number that nobody on the machine has.
-const SERVER_UID: u32 = 64_123;
+/// An account that every machine has: initdb wants to know its own name.
+const SERVER_ACCOUNT: &str = "nobody";
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Directory of the server programs of this machine.
@@ -327,10 +327,10 @@ pub(crate) fn page(limit: Option<u32>, marker: Option<&str>, include_marker: boo
 }
 
 fn settings(dir: &Path) -> Settings {
-    let is_root = getuid().is_root();
-    let (uid, gid) = match is_root {
-        true => (SERVER_UID, SERVER_UID),
-        false => (getuid().as_raw(), getgid().as_raw()),
+    let agent = User::from_uid(getuid()).unwrap().unwrap();
+    let server = match getuid().is_root() {
+        true => User::from_name(SERVER_ACCOUNT).unwrap().unwrap(),
+        false => agent.clone(),
     };
     Settings {
         layout: Layout {
@@ -345,11 +345,11 @@ fn settings(dir: &Path) -> Settings {
             programs_dir: Some(programs()),
         },
         account: Account {
-            name: "database".into(),
-            uid,
-            gid,
+            name: server.name,
+            uid: server.uid.as_raw(),
+            gid: server.gid.as_raw(),
         },
-        agent_account: User::from_uid(getuid()).unwrap().unwrap().name,
+        agent_account: agent.name,
         unit: "postgresql-test-unit-that-does-not-exist".into(),
         port: free_port(),
         tls: TlsMode::Optional,
