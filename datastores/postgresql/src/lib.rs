@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod apply;
 pub mod conf;
 mod config;
 mod databases;
@@ -32,5 +33,5 @@ mod version;
 mod wal;
 
 pub use server::{Server, datastore};
-pub use settings::{Layout, Settings, TlsMode};
+pub use settings::{Layout, Settings};
 pub use version::ServerVersion;
