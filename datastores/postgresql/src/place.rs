@@ -32,6 +32,9 @@ pub(crate) struct Cut(u64);
 const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
 
 impl Cut {
+    /// What servers have unless `initdb` was asked for something else.
+    pub(crate) const DEFAULT: Self = Self(16 << 20);
+
     /// Files of `size` bytes.
     pub(crate) fn of(size: u64) -> Option<Self> {
         (SIZES.contains(&size) && size.is_power_of_two()).then_some(Self(size))
@@ -56,6 +59,11 @@ impl Cut {
     pub(crate) fn name(self, timeline: u32, number: u64) -> String {
         let per_log = (1 << 32) / self.0;
         format!("{timeline:08X}{:08X}{:08X}", number / per_log, number % per_log)
+    }
+
+    /// Whether a file of WAL may have this name, however it is cut.
+    pub(crate) fn is_name(self, name: &str) -> bool {
+        self.parse(name).is_some()
     }
 
     /// Timeline and number of a file by its name.
