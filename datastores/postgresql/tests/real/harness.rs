@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datastore::{Datastore, PageRequest, PrepareRequest, Secret, ServiceStatus};
+use datastore::{Datastore, PageRequest, PrepareRequest, Restored, Secret, ServiceStatus};
 use guest::Account;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, getuid};
-use postgresql::{Layout, Server, Settings, TlsMode};
+use postgresql::{Increments, Layout, Recovery, Server, Settings, TlsMode};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -23,7 +23,11 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// Directory of the server programs of this machine.
 pub(crate) fn programs() -> PathBuf {
     if let Some(path) = std::env::var_os("POSTGRES_BINARY") {
-        return Path::new(&path).parent().unwrap().to_owned();
+        let path = PathBuf::from(path);
+        return match path.is_dir() {
+            true => path,
+            false => path.parent().unwrap().to_owned(),
+        };
     }
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -52,14 +56,21 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One with other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::Builder::new()
             .prefix("postgresql-")
             .tempdir()
             .unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = settings(dir.path());
+        change(&mut settings);
         let site = Self {
-            datastore: Server::new(settings(dir.path())),
+            datastore: Server::new(settings),
             extra: "",
             dir,
         };
@@ -104,6 +115,7 @@ impl Site {
             config_contents: self.template(),
             overrides: BTreeMap::new(),
             datastore_version: None,
+            replica: None,
         }
     }
 
@@ -256,6 +268,32 @@ impl Fixture {
         Self { site, process }
     }
 
+    /// The first start on restored data.
+    pub(crate) async fn start_restored(site: Site, recovery: &Recovery) -> (Self, Restored) {
+        site.datastore.arm_recovery(recovery).unwrap();
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        let found = site.datastore.check_restored(recovery).await.unwrap();
+        (Self { site, process }, found)
+    }
+
+    /// The same on data that is not what it should be; what is told.
+    pub(crate) async fn fail_restored(site: Site, recovery: &Recovery) -> String {
+        site.datastore.arm_recovery(recovery).unwrap();
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        let error = site.datastore.check_restored(recovery).await;
+        assert!(
+            site.settings()
+                .layout
+                .mount_point
+                .join(".restoring")
+                .exists()
+        );
+        process.stop().await;
+        error.unwrap_err().to_string()
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
@@ -360,6 +398,7 @@ fn settings(dir: &Path) -> Settings {
         state_change_poll_time: Duration::from_secs(3),
         state_healthy_counts: 5,
         clean_wal_archive: true,
+        increments: Increments::Wal,
     }
 }
 
