@@ -19,6 +19,7 @@ mod harness;
 mod native;
 mod root;
 mod snapshot;
+mod standby;
 mod users;
 mod vectors;
 mod wal;
