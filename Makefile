@@ -52,6 +52,7 @@ test: deps quick test-servers test-wire test-static test-scenarios test-backups 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
 	$(LAB) servers -- cargo test --package mysql-family --features real-servers
+	$(LAB) servers -- cargo test --package postgresql --features real-servers
 
 .PHONY: test-wire
 test-wire: build ## the agent against a real RabbitMQ and oslo.messaging's own client

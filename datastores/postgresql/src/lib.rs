@@ -45,5 +45,5 @@ mod wal;
 
 pub use restore::Recovery;
 pub use server::{Server, datastore};
-pub use settings::{Increments, Layout, Settings, TlsMode};
+pub use settings::{Increments, Layout, Settings};
 pub use version::ServerVersion;

@@ -11,7 +11,7 @@ use datastore::{Datastore, PageRequest, PrepareRequest, Restored, Secret, Servic
 use guest::Account;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, getuid};
-use postgresql::{Increments, Layout, Recovery, Server, Settings, TlsMode};
+use postgresql::{Increments, Layout, Recovery, Server, Settings};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -294,6 +294,11 @@ impl Fixture {
         error.unwrap_err().to_string()
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
@@ -390,7 +395,7 @@ fn settings(dir: &Path) -> Settings {
         agent_account: agent.name,
         unit: "postgresql-test-unit-that-does-not-exist".into(),
         port: free_port(),
-        tls: TlsMode::Optional,
+        tls: None,
         ignore_users: vec!["os_admin".into(), "postgres".into()],
         ignore_dbs: vec!["os_admin".into(), "postgres".into()],
         default_password_length: 36,
