@@ -66,20 +66,18 @@ impl Server {
     }
 }
 
-/// The parent's last file is the first that is needed. Its absence is told
-/// before the server has work.
+/// The file in which the parent ends is the first that is needed. If later ones
+/// have been archived and it is not there, that is told before the server has
+/// work.
 fn check_begin(archive: &Path, parent: End, cut: Cut) -> Result<()> {
-    let number = cut.ending(parent.place);
-    let name = cut.name(parent.timeline, number);
+    let number = cut.holding(parent.place);
     let names = names_in(archive)?;
+    let files = || names.iter().filter_map(|name| cut.parse(name));
     // A later timeline may have taken its place.
-    let there = names
-        .iter()
-        .filter_map(|name| cut.parse(name))
-        .any(|file| file.1 == number && file.0 >= parent.timeline);
-    match there {
+    let there = files().any(|file| file.1 == number && file.0 >= parent.timeline);
+    match there || !files().any(|file| file.1 > number) {
         true => Ok(()),
-        false => Err(missing(&name)),
+        false => Err(missing(&cut.name(parent.timeline, number))),
     }
 }
 
@@ -136,7 +134,11 @@ async fn wait_archived(session: &Session, file: &Path) -> Result<()> {
         let row = row.map_err(|error| sql_error("look at the WAL archive", error))?;
         let (mut archived, mut failing) = (String::new(), String::new());
         if let Some(row) = row {
-            let read = |column| row.try_get(column).map(|Text(text)| text).unwrap_or_default();
+            let read = |column| {
+                row.try_get(column)
+                    .map(|Text(text)| text)
+                    .unwrap_or_default()
+            };
             (archived, failing) = (read(0), read(1));
         }
         if archived != last {
@@ -160,12 +162,7 @@ async fn wait_archived(session: &Session, file: &Path) -> Result<()> {
 
 /// Files that together hold the WAL from one place to another, and the
 /// histories of the timelines that begin between them.
-fn files_between(
-    archive: &Path,
-    begin: End,
-    end: End,
-    cut: Cut,
-) -> Result<Vec<(String, PathBuf)>> {
+fn files_between(archive: &Path, begin: End, end: End, cut: Cut) -> Result<Vec<(String, PathBuf)>> {
     let names = names_in(archive)?;
     let history = history_name(end.timeline);
     let history = guest::read_optional(&archive.join(history)).map_err(os_error)?;
@@ -176,7 +173,9 @@ fn files_between(
     };
     let descent = descent.ok_or_else(|| {
         let name = history_name(end.timeline);
-        Error::failed(format!("{name} in the WAL archive is damaged: make a full backup"))
+        Error::failed(format!(
+            "{name} in the WAL archive is damaged: make a full backup"
+        ))
     })?;
     if !descent.passes(begin.timeline, begin.place) {
         return Err(not_ours(begin));
@@ -187,7 +186,7 @@ fn files_between(
         .filter(|name| timeline_of_history(name).as_ref().is_some_and(is_new))
         .cloned()
         .collect();
-    for number in cut.ending(begin.place)..=cut.ending(end.place) {
+    for number in cut.holding(begin.place)..=cut.ending(end.place) {
         let name = cut.name(descent.timeline_of(number, cut), number);
         let path = archive.join(&name);
         let size = std::fs::metadata(&path).map(|file| file.len());
@@ -335,6 +334,14 @@ mod tests {
             [cut.name(1, 0x11), cut.name(1, 0x12), cut.name(1, 0x13)]
         );
         check_begin(dir.path(), begin, cut).unwrap();
+        // What ends with a file needs none of it; what has not been archived
+        // may still come.
+        let (whole, later) = (at(1, "0/1200000"), at(1, "0/1400001"));
+        assert_eq!(
+            between(whole, end).unwrap(),
+            [cut.name(1, 0x12), cut.name(1, 0x13)]
+        );
+        check_begin(dir.path(), later, cut).unwrap();
         // A hole, wherever it is, and a file that was cut off.
         let path = dir.path().join(cut.name(1, 0x12));
         std::fs::write(&path, "cut").unwrap();
@@ -342,7 +349,10 @@ mod tests {
         assert!(text.contains("is damaged"), "{text}");
         std::fs::remove_file(&path).unwrap();
         let text = between(begin, end).unwrap_err().to_string();
-        assert!(text.contains(&cut.name(1, 0x12)) && text.contains("full backup"), "{text}");
+        assert!(
+            text.contains(&cut.name(1, 0x12)) && text.contains("full backup"),
+            "{text}"
+        );
         std::fs::remove_file(dir.path().join(cut.name(1, 0x11))).unwrap();
         let text = check_begin(dir.path(), begin, cut).unwrap_err().to_string();
         assert!(text.contains(&cut.name(1, 0x11)), "{text}");
@@ -356,10 +366,19 @@ mod tests {
         let text = between(begin, end).unwrap_err().to_string();
         assert!(text.contains("00000002.history"), "{text}");
         std::fs::write(dir.path().join("00000002.history"), HISTORY).unwrap();
-        let names: Vec<_> = between(begin, end).unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = between(begin, end)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(
             names,
-            ["00000002.history".to_owned(), cut.name(1, 0x2f), cut.name(2, 0x30), cut.name(2, 0x31)]
+            [
+                "00000002.history".to_owned(),
+                cut.name(1, 0x2f),
+                cut.name(2, 0x30),
+                cut.name(2, 0x31)
+            ]
         );
         // The parent is of a past that was given up.
         let text = between(at(1, "0/3000200"), end).unwrap_err().to_string();
