@@ -31,6 +31,7 @@ def parse() -> argparse.Namespace:
     servers = commands.add_parser(
         "servers", help="run a command that finds database servers on this machine"
     )
+    servers.add_argument("--postgresql", metavar="SERIES", help="other than the usual")
     servers.add_argument("argv", nargs=argparse.REMAINDER)
     stores = commands.add_parser(
         "object-store", help="run a command that finds a Swift, which speaks S3, too"
@@ -112,7 +113,7 @@ def main() -> None:
         case "bench":
             commands.bench(without_dashes(arguments.argv))
         case "servers":
-            commands.servers(without_dashes(arguments.argv))
+            commands.servers(without_dashes(arguments.argv), arguments.postgresql)
         case "object-store":
             sys.exit(commands.object_store(without_dashes(arguments.argv)))
 

@@ -22,7 +22,7 @@ from scenarios.conftest import Instance
 # Follows every canary: what must be quoted in SQL, URLs and option files.
 AWKWARD = "'\\%:\"w"
 # What is in memory or on the volume, in the guest.
-MOUNTS = ("var/lib/mysql", "run", "tmp", "dev/shm")
+MOUNTS = ("var/lib/mysql", "var/lib/postgresql", "run", "tmp", "dev/shm")
 
 
 @dataclass

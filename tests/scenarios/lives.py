@@ -26,15 +26,15 @@ LOGINS = "var/lib/mysql/conf.d"
 GENERAL_LOG = "/var/lib/mysql/data/general.log"
 # MySQL has a binary log unless told otherwise, MariaDB has none.
 BINARY_LOG = "[mysqld]\nserver_id = 1\nlog_bin = binlog\n"
-SERVERS = {"mysql": "/usr/sbin/mysqld", "mariadb": "/usr/sbin/mariadbd"}
+# The tools that are told nothing secret while they make backups.
+TOOLS = {"mariadb": "mariadb-backup", "postgresql": "pg_basebackup"}
 AGENT = "/usr/local/bin/trove-guestagent"
 # Slow enough, and too much for one part, so that a look in the middle of a
 # backup is one.
 BANDWIDTH = 16 << 20
 FILLER = (
-    "create table app.filler (id int auto_increment primary key, bytes blob);"
-    "insert into app.filler (bytes) values (random_bytes(1024));"
-    + "insert into app.filler (bytes) select random_bytes(1024) from app.filler;" * 15
+    "create table filler ({0.filler}); insert into filler (bytes) values ('the first');"
+    + "insert into filler (bytes) select {0.random_kib} from filler;" * 15
 )
 # Nobody listens there.
 NOBODY = f"http://{network.LAB_ADDRESS}:9/v1/AUTH_"
@@ -131,13 +131,7 @@ def users(life: Life, first: str) -> None:
     canaries, watched, instance = life.canaries, life.source, life.source.instance
     trove = instance.trove
     logs_in(instance, "first", first)
-    instance.guest.write_file("/etc/mysql/conf.d/90-binary-log.cnf", BINARY_LOG)
-    trove.restart(instance.id)
-    trove.wait_active(instance.id)
-    instance.admin(
-        f"set global general_log_file = '{GENERAL_LOG}'; "
-        "set global log_output = 'FILE'; set global general_log = 1"
-    )
+    log_everything(instance)
     ann, bob = canaries.password("ann"), canaries.password("bob")
     trove.create_users(
         instance.id,
@@ -168,6 +162,24 @@ def users(life: Life, first: str) -> None:
     watched.look()
 
 
+def log_everything(instance: Instance) -> None:
+    """Let the server write down every statement it is given or replays."""
+    if instance.datastore == "postgresql":  # into the journal
+        instance.admin(
+            "alter system set log_statement = 'all'; "
+            "alter system set log_min_error_statement = 'debug5'; "
+            "alter system set log_connections = on; select pg_reload_conf()"
+        )
+        return
+    instance.guest.write_file("/etc/mysql/conf.d/90-binary-log.cnf", BINARY_LOG)
+    instance.trove.restart(instance.id)
+    instance.trove.wait_active(instance.id)
+    instance.admin(
+        f"set global general_log_file = '{GENERAL_LOG}'; "
+        "set global log_output = 'FILE'; set global general_log = 1"
+    )
+
+
 def logs_in(instance: Instance, user: str, password: str) -> None:
     """The password is the one that counts now."""
     eventually(lambda: instance.login(user, password).execute("select 1") == [["1"]])
@@ -176,14 +188,14 @@ def logs_in(instance: Instance, user: str, password: str) -> None:
 def back_up(life: Life) -> str:
     """A backup into Swift, looked at all the time; its id."""
     instance = life.source.instance
-    instance.admin(FILLER)
+    instance.admin(FILLER.format(instance.product), "app")
     # Travels in the context of every request of this account.
     life.canaries.needles["token"] = instance.trove.token
     backups = BackupClient(instance.trove)
     backup_id = backups.create("canary", instance.id)
     looks = watch_backup(life, backups, backup_id)
-    if life.datastore == "mariadb":
-        assert any("/mariadb-backup" in look for look in looks)
+    if tool := TOOLS.get(life.datastore):
+        assert any(f"/{tool}" in look for look in looks)
     assert backups.show(backup_id)["status"] == "COMPLETED"
     return backup_id
 
@@ -248,7 +260,7 @@ def restore(life: Life, backup_id: str, directory: Path) -> Watched:
     watched = life.copy = another(life)
     instance, looks = watched.instance, 0
     begin(watched, restorePoint={"backupRef": backup_id})
-    mark = ["test", "-e", "/var/lib/mysql/.restoring"]
+    mark = ["test", "-e", f"{instance.product.mount_point}/.restoring"]
     with watched.recorded(directory):
         while instance.trove.instance(instance.id)["status"] == "BUILD":
             life.look_inside(watched)
@@ -288,7 +300,8 @@ def learn(life: Life) -> None:
         needles[f"key {number}"] = key
         if watched is life.refused:
             continue
-        for user in ("os_admin", "root"):
+        # PostgreSQL's administrator has no password.
+        for user in ("os_admin", "root") if life.datastore != "postgresql" else ():
             login = watched.guest.read_file(f"/{LOGINS}/{user}.cnf")
             (password,) = re.findall(r"^password\s*=\s*(\S+)", login, re.M)
             needles[f"password {number} in {user}.cnf"] = password

@@ -18,11 +18,16 @@ from lab.lab import Lab
 from lab.settings import DATASTORES
 
 from scenarios.canaries import Canaries, search
-from scenarios.lives import AGENT, CONFIG, GENERAL_LOG, LOGINS, SERVERS, Life, lived
+from scenarios.lives import AGENT, CONFIG, GENERAL_LOG, LOGINS, TOOLS, Life, lived
 
 # The only files that may hold secrets.
 INJECTED = {f"{CONFIG}/guest_info.conf", f"{CONFIG}/trove-guestagent.conf"}
-PRIVATE = {*INJECTED, f"{LOGINS}/os_admin.cnf", f"{LOGINS}/root.cnf"}
+PRIVATE = {
+    "mysql": {*INJECTED, f"{LOGINS}/os_admin.cnf", f"{LOGINS}/root.cnf"},
+    "mariadb": {*INJECTED, f"{LOGINS}/os_admin.cnf", f"{LOGINS}/root.cnf"},
+    # Its administrator has no password.
+    "postgresql": INJECTED,
+}
 # What an agent remembers of a backup as long as it runs: the user's token.
 JOURNAL = "var/lib/trove-guestagent/backup.json"
 
@@ -39,7 +44,7 @@ def life(
 
 def test_arguments_and_environments(life: Life) -> None:
     """Of every program that was started, and of every process at several moments."""
-    server = SERVERS[life.datastore]
+    server = life.source.instance.product.program
     assert any(program.endswith("mkfs.ext4") for program in life.source.programs)
     for watched in life.watched:
         assert AGENT in watched.programs
@@ -51,10 +56,10 @@ def test_arguments_and_environments(life: Life) -> None:
     for watched in (life.source, life.copy):
         assert server in watched.programs
         assert any(server in snapshot for snapshot in watched.processes)
+    names = {Path(program).name for program in life.source.programs}
+    assert TOOLS.get(life.datastore) in (None, *names)
     if life.datastore == "mariadb":
-        # Making backups, unpacking and preparing them.
-        names = {Path(program).name for program in life.source.programs}
-        assert "mariadb-backup" in names
+        # Unpacking and preparing them.
         names = {Path(program).name for program in life.copy.programs}
         assert {"mbstream", "mariadb-backup"} <= names
 
@@ -69,10 +74,11 @@ def test_journal(life: Life) -> None:
 
 
 def test_files(life: Life) -> None:
-    """Only four files hold secrets, and nobody but their owners reads those."""
+    """Few files hold secrets, and nobody but their owners reads those."""
+    private = PRIVATE[life.datastore]
     for watched in life.watched:
         holding = life.canaries.in_files(life.lab, watched.guest)
-        assert set(holding) == (INJECTED if watched is life.refused else PRIVATE)
+        assert set(holding) == (INJECTED if watched is life.refused else private)
         for name, status in holding.items():
             assert status.st_mode & 0o007 == 0, f"{name} has mode {status.st_mode:o}"
             assert status.st_gid == 0, f"{name} belongs to group {status.st_gid}"
@@ -102,7 +108,14 @@ def test_what_is_told(life: Life) -> None:
 def test_logs_of_the_database(life: Life) -> None:
     """Binary and general log know the users, and no password of them (that
     they hold no secret is part of the search in all files)."""
-    data = Path(f"/proc/{life.source.guest.leader().pid}/root/var/lib/mysql/data")
+    product, guest = life.source.instance.product, life.source.guest
+    data = Path(f"/proc/{guest.leader().pid}/root{product.data}")
+    if life.datastore == "postgresql":
+        said = guest.messages(product.unit)
+        assert any("statement: select 1" in line for line in said)
+        assert any("user=anna" in line for line in said)
+        assert any(path.parent.name == "pg_wal" for path in search([data], ["anna"]))
+        return
     logs = [path.name for path in search([data], ["anna"])]
     assert any(re.fullmatch(r"binlog\.\d+", name) for name in logs), logs
     assert Path(GENERAL_LOG).name in logs
@@ -132,7 +145,8 @@ def test_a_secret_that_gets_out_is_seen(life: Life, tmp_path: Path) -> None:
     guest.run(["systemd-cat", "echo", f"the token is {secret}"])
     assert planted.in_journal(guest) != []
     names = {f"{place}/planted-{uuid.uuid4().hex}" for place in
-             ("tmp", "var/log", "var/lib/mysql", "run")}  # fmt: skip
+             ("tmp", "var/log", life.source.instance.product.mount_point[1:], "run")
+             }  # fmt: skip
     for name in names:
         guest.write_file(f"/{name}", f"token = {secret}\n")
     found = planted.in_files(life.lab, guest)

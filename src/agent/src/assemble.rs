@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
-use datastore::Datastore;
+use anyhow::{Context as _, Result};
+use datastore::{Datastore, TlsMode};
 use guest::{Account, FsType, VolumeSpec};
 use mysql_family::Layout;
 use oslo_config::Value;
@@ -28,12 +28,11 @@ pub struct Assembly {
 /// Makes them.
 ///
 /// # Errors
-/// When options contradict one another, or name a datastore that this release
-/// does not manage.
+/// When options contradict one another.
 pub fn assemble(settings: &Settings) -> Result<Assembly> {
     Ok(Assembly {
         transport: transport(settings)?,
-        datastore: datastore(settings)?,
+        datastore: datastore(settings),
     })
 }
 
@@ -73,7 +72,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn datastore(settings: &Settings) -> Result<Arc<dyn Datastore>> {
+fn datastore(settings: &Settings) -> Arc<dyn Datastore> {
     let family = || mysql_family::Settings {
         layout: Layout::new(&settings.volume.mount_point),
         account: account(settings),
@@ -89,17 +88,43 @@ fn datastore(settings: &Settings) -> Result<Arc<dyn Datastore>> {
         state_healthy_counts: settings.state_healthy_counts,
     };
     match settings.datastore_manager {
-        DatastoreManager::Mysql => Ok(Arc::new(mysql::datastore(family()))),
-        DatastoreManager::Mariadb => Ok(Arc::new(mariadb::datastore(family()))),
-        DatastoreManager::Postgresql => bail!(
-            "[DEFAULT] datastore_manager = postgresql: this release manages mysql and mariadb"
-        ),
+        DatastoreManager::Mysql => Arc::new(mysql::datastore(family())),
+        DatastoreManager::Mariadb => Arc::new(mariadb::datastore(family())),
+        DatastoreManager::Postgresql => Arc::new(postgresql::datastore(postgresql(settings))),
+    }
+}
+
+fn postgresql(settings: &Settings) -> postgresql::Settings {
+    postgresql::Settings {
+        layout: postgresql::Layout::new(&settings.volume.mount_point),
+        account: account(settings),
+        agent_account: "root".to_owned(),
+        unit: unit_name(settings).to_owned(),
+        port: settings.postgresql_port,
+        tls: [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
+            .into_iter()
+            .find(|mode| Some(mode.name()) == settings.ssl_mode.as_deref()),
+        ignore_users: settings.ignore_users.clone(),
+        ignore_dbs: settings.ignore_dbs.clone(),
+        default_password_length: settings.default_password_length,
+        state_change_wait_time: settings.state_change_wait_time,
+        state_change_poll_time: settings.state_change_poll_time,
+        state_healthy_counts: settings.state_healthy_counts,
+        clean_wal_archive: settings.enable_clean_wal_archives,
+        increments: match settings.native_increments {
+            true => postgresql::Increments::Blocks,
+            false => postgresql::Increments::Wal,
+        },
     }
 }
 
 /// Name of the database server's systemd unit.
 pub fn unit_name(settings: &Settings) -> &'static str {
-    settings.datastore_manager.as_str()
+    match settings.datastore_manager {
+        // Distributions have a postgresql.service for something else.
+        DatastoreManager::Postgresql => "trove-postgresql",
+        manager => manager.as_str(),
+    }
 }
 
 /// The account of the database server.

@@ -154,13 +154,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
 /// wrong, and the AMQP library never: at its lowest level it logs credentials,
 /// and what matters of it is reported by `oslo_messaging`.
 fn wanted(metadata: &tracing::Metadata<'_>) -> bool {
-    const OWN: [&str; 8] = [
+    const OWN: [&str; 9] = [
         "trove_guestagent",
         "datastore",
         "guest",
         "mariadb",
         "mysql",
         "mysql_family",
+        "postgresql",
         "oslo_config",
         "oslo_messaging",
     ];

@@ -1,0 +1,219 @@
+//! The trait, method by method; the work is in the other modules.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datastore::{
+    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
+    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
+    User, UserAttributes,
+};
+use serde_json::{Map, Value};
+use tracing::error;
+
+use crate::Server;
+use crate::errors::os_error;
+use crate::marker::Marker;
+
+#[async_trait]
+impl Datastore for Server {
+    fn manager(&self) -> &'static str {
+        "postgresql"
+    }
+
+    async fn status(&self) -> ServiceStatus {
+        self.current_status().await
+    }
+
+    async fn prepare(&self, request: &PrepareRequest) -> Result<()> {
+        self.take_down().await?;
+        self.install(request).await?;
+        self.bring_up(false).await?;
+        if let Err(insecure) = self.check_secured().await {
+            // Better no server than an open one.
+            if let Err(error) = self.take_down().await {
+                error!(%error, "Insecure server not stopped.");
+            }
+            return Err(insecure);
+        }
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<()> {
+        self.start_and_wait().await
+    }
+
+    async fn resume(&self) -> Result<bool> {
+        self.start_if_meant_to_run().await
+    }
+
+    async fn stop(&self, patience: Duration) -> Result<StopOutcome> {
+        self.stop_for_good(patience).await
+    }
+
+    async fn wait_stopped(&self) -> Result<()> {
+        self.wait_down().await
+    }
+
+    async fn restart(&self) -> Result<()> {
+        self.restart_and_wait().await
+    }
+
+    async fn start_with_config(&self, config_contents: &str) -> Result<()> {
+        self.take_down().await?;
+        self.replace_base(config_contents).await?;
+        self.start_and_wait().await
+    }
+
+    async fn reset_configuration(&self, config_contents: &str) -> Result<()> {
+        self.replace_base(config_contents).await
+    }
+
+    async fn create_databases(&self, databases: &[Database]) -> Result<()> {
+        self.add_databases(databases).await
+    }
+
+    async fn list_databases(&self, page: &PageRequest) -> Result<Page<Database>> {
+        self.page_of_databases(page).await
+    }
+
+    async fn delete_database(&self, database: &Database) -> Result<()> {
+        self.drop_database(&database.name).await
+    }
+
+    async fn create_users(&self, users: &[User]) -> Result<()> {
+        self.add_users(users).await
+    }
+
+    async fn list_users(&self, page: &PageRequest) -> Result<Page<User>> {
+        self.page_of_users(page).await
+    }
+
+    async fn delete_user(&self, user: &User) -> Result<()> {
+        self.drop_user(&user.name).await
+    }
+
+    // Roles have no hosts: whatever comes as one is not looked at.
+
+    async fn get_user(&self, name: &str, _host: Option<&str>) -> Result<Option<User>> {
+        self.find_user(name).await
+    }
+
+    async fn update_attributes(
+        &self,
+        name: &str,
+        _host: Option<&str>,
+        attributes: &UserAttributes,
+    ) -> Result<()> {
+        self.change_user(name, attributes).await
+    }
+
+    async fn change_passwords(&self, changes: &[PasswordChange]) -> Result<()> {
+        self.set_passwords(changes).await
+    }
+
+    async fn grant_access(
+        &self,
+        name: &str,
+        _host: Option<&str>,
+        databases: &[String],
+    ) -> Result<()> {
+        self.grant(name, databases).await
+    }
+
+    async fn revoke_access(&self, name: &str, _host: Option<&str>, database: &str) -> Result<()> {
+        self.revoke(name, database).await
+    }
+
+    async fn list_access(&self, name: &str, _host: Option<&str>) -> Result<Vec<Database>> {
+        self.access_of(name).await
+    }
+
+    async fn enable_root(&self, password: Option<&Secret>) -> Result<User> {
+        self.unlock_root(password).await
+    }
+
+    async fn disable_root(&self) -> Result<()> {
+        self.lock_root().await
+    }
+
+    async fn is_root_enabled(&self) -> Result<bool> {
+        self.is_root_unlocked().await
+    }
+
+    async fn volume_extra_info(&self) -> Result<Map<String, Value>> {
+        self.wal_sizes().await
+    }
+
+    async fn version(&self) -> Result<String> {
+        if let Ok(session) = self.session().await {
+            let text = session.version().text.clone();
+            session.close().await;
+            return Ok(text);
+        }
+        // Not running: what would run.
+        Ok(self.installed_version(None).await?.text)
+    }
+
+    async fn update_overrides(
+        &self,
+        overrides: &BTreeMap<String, Value>,
+        _remove: bool,
+    ) -> Result<()> {
+        // The group is written as a whole: what is not in it any more is gone.
+        self.replace_user_parameters(overrides).await
+    }
+
+    async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<()> {
+        self.reload(overrides).await
+    }
+
+    async fn housekeeping(&self) -> Result<()> {
+        self.clean_archive().await
+    }
+
+    async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
+        self.begin_backup(request).await
+    }
+
+    async fn restore(
+        &self,
+        request: &PrepareRequest,
+        source: &dyn RestoreSource,
+    ) -> Result<Restored> {
+        self.keep_down().await?;
+        let recovery = self.unpack_restore(request, source).await?;
+        self.start_restored(recovery).await
+    }
+
+    async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
+        let path = &self.settings.layout.base_config;
+        let present = guest::read_optional(path).map_err(os_error)?;
+        let request = PrepareRequest {
+            config_contents: present.ok_or_else(|| {
+                Error::failed(format!("{} does not exist: write it first", path.display()))
+            })?,
+            overrides: BTreeMap::new(),
+            datastore_version: None,
+            replica: None,
+        };
+        self.unpack_restore(&request, source).await?;
+        // The data is whole: whatever start comes first recovers it.
+        Marker::Restoring.remove(&self.settings.layout)
+    }
+
+    async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
+        self.keep_down().await?;
+        let recovery = self.take_over_snapshot(request).await?;
+        self.start_restored(recovery).await
+    }
+
+    async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
+        self.hold_writes().await
+    }
+
+    async fn main_pid(&self) -> Option<u32> {
+        self.unit.state().await.ok()?.main_pid
+    }
+}
