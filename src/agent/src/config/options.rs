@@ -389,7 +389,8 @@ fn datastore(group: &'static str) -> Vec<Row> {
         rows.push(Row::native(group, "enable_clean_wal_archives", Kind::Bool).default("true"));
         rows.push(
             Row::native(group, "backup_incremental", Kind::one_of(&["wal", "native"]))
-                .default("wal"),
+                .default("wal")
+                .help("native: blocks that have changed, from PostgreSQL 17 on; upstream cannot restore them."),
         );
     }
     let control_plane = [
