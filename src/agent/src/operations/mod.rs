@@ -7,6 +7,8 @@ mod lifecycle;
 mod orphans;
 mod prepare;
 pub mod recovery;
+mod renew;
+mod replication;
 mod snapshot;
 mod system;
 pub mod turns;
@@ -24,6 +26,8 @@ use crate::status::Status;
 use turns::Turns;
 
 pub use prepare::PrepareCall;
+pub use renew::rebuild_request;
+pub use replication::ReplicaInfo;
 
 /// Everything the operations work with.
 pub struct Operations {
