@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    Database, Datastore, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
-    ServiceStatus, StopOutcome, User, UserAttributes,
+    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
+    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
+    User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
 
 use crate::Server;
+use crate::errors::os_error;
+use crate::marker::Marker;
 
 #[async_trait]
 impl Datastore for Server {
@@ -168,6 +171,46 @@ impl Datastore for Server {
 
     async fn housekeeping(&self) -> Result<()> {
         self.clean_archive().await
+    }
+
+    async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
+        self.begin_backup(request).await
+    }
+
+    async fn restore(
+        &self,
+        request: &PrepareRequest,
+        source: &dyn RestoreSource,
+    ) -> Result<Restored> {
+        self.keep_down().await?;
+        let recovery = self.unpack_restore(request, source).await?;
+        self.start_restored(recovery).await
+    }
+
+    async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
+        let path = &self.settings.layout.base_config;
+        let present = guest::read_optional(path).map_err(os_error)?;
+        let request = PrepareRequest {
+            config_contents: present.ok_or_else(|| {
+                Error::failed(format!("{} does not exist: write it first", path.display()))
+            })?,
+            overrides: BTreeMap::new(),
+            datastore_version: None,
+            replica: None,
+        };
+        self.unpack_restore(&request, source).await?;
+        // The data is whole: whatever start comes first recovers it.
+        Marker::Restoring.remove(&self.settings.layout)
+    }
+
+    async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
+        self.keep_down().await?;
+        let recovery = self.take_over_snapshot(request).await?;
+        self.start_restored(recovery).await
+    }
+
+    async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
+        self.hold_writes().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

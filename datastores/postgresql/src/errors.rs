@@ -40,7 +40,10 @@ pub(crate) fn sql_error(what: impl std::fmt::Display, error: SqlError) -> Error 
             format!("Cannot {what}: {message} (SQLSTATE {})", state.code()),
         ),
         SqlError::Timeout(_) => (ErrorKind::Timeout, format!("Cannot {what}: {error}")),
-        SqlError::Connection(_) | SqlError::Socket { .. } | SqlError::UnknownVersion { .. } => {
+        SqlError::Connection(_)
+        | SqlError::Socket { .. }
+        | SqlError::Nonsense(_)
+        | SqlError::UnknownVersion { .. } => {
             (ErrorKind::Failed, format!("Cannot {what}: {error}"))
         }
     };

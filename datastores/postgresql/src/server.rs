@@ -121,6 +121,7 @@ pub(crate) mod tests {
             state_change_poll_time: Duration::from_secs(3),
             state_healthy_counts: 5,
             clean_wal_archive: true,
+            increments: crate::Increments::Wal,
         })
     }
 

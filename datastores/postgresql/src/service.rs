@@ -54,7 +54,12 @@ impl Server {
     /// (Re)starts the server with the programs that fit its data and the
     /// access rules that fit the settings.
     pub(crate) async fn bring_up(&self, restart: bool) -> Result<()> {
-        let limit = self.settings.state_change_wait_time;
+        self.bring_up_within(restart, self.settings.state_change_wait_time)
+            .await
+    }
+
+    /// The same for a start that may take longer than others.
+    pub(crate) async fn bring_up_within(&self, restart: bool, limit: Duration) -> Result<()> {
         let started = Instant::now();
         self.link_programs()?;
         self.write_access_rules()?;

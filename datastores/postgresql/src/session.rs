@@ -63,6 +63,9 @@ pub(crate) enum SqlError {
     /// The connection broke.
     #[error("no connection to the server: {0}")]
     Connection(#[source] tokio_postgres::Error),
+    /// An answer makes no sense.
+    #[error("the server does not tell {0}")]
+    Nonsense(&'static str),
     /// The server's version is no version.
     #[error("the server reports its version as {reported:?}")]
     UnknownVersion {
@@ -173,6 +176,30 @@ impl Session {
         let grace = limit + CONNECT_TIMEOUT;
         bounded(grace, self.client.batch_execute(statement)).await?;
         self.run("RESET statement_timeout").await
+    }
+
+    /// The first row of a query that may take as long as `limit`, its own limit
+    /// in the server included.
+    pub(crate) async fn first_within(
+        &self,
+        limit: Duration,
+        query: &str,
+        parameters: &[Parameter<'_>],
+    ) -> SqlResult<Option<Row>> {
+        let patience = format!("SET statement_timeout = {}", limit.as_millis());
+        self.run(&patience).await?;
+        let grace = limit + CONNECT_TIMEOUT;
+        let rows = bounded(grace, self.client.query(query, parameters)).await?;
+        self.run("RESET statement_timeout").await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Keeps the server from ending a session that waits.
+    pub(crate) async fn stay(&self) -> SqlResult<()> {
+        match self.version.major >= 14 {
+            true => self.run("SET idle_session_timeout = 0").await,
+            false => Ok(()),
+        }
     }
 
     /// Runs a statement without result rows, or several in one transaction.

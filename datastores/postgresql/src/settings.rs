@@ -42,6 +42,20 @@ pub struct Settings {
     /// Whether archived WAL is removed when it has grown too large
     /// (`enable_clean_wal_archives`).
     pub clean_wal_archive: bool,
+    /// What incremental backups are made of; an option of our own
+    /// (`[postgresql] backup_incremental`).
+    pub increments: Increments,
+}
+
+/// What incremental backups are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Increments {
+    /// All WAL since the parent: what every guest agent of Trove restores.
+    #[default]
+    Wal,
+    /// Blocks that have changed since the parent, from PostgreSQL 17 on.
+    /// Smaller, and faster to restore; upstream's agent cannot.
+    Blocks,
 }
 
 /// Paths of a guest. [`Layout::new`] has the ones that every guest of Trove

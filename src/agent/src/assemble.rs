@@ -111,6 +111,10 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,
         clean_wal_archive: settings.enable_clean_wal_archives,
+        increments: match settings.native_increments {
+            true => postgresql::Increments::Blocks,
+            false => postgresql::Increments::Wal,
+        },
     }
 }
 

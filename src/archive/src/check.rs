@@ -7,7 +7,7 @@ use crate::xbstream::{Chunk, Chunks, all_ended};
 use crate::{CHUNK, bad};
 
 /// Bytes of a block of a tar archive.
-const TAR_BLOCK: usize = 512;
+pub(crate) const TAR_BLOCK: usize = 512;
 
 /// Checks every chunk; how many files are in it.
 pub(crate) fn xbstream(reader: impl Read) -> io::Result<u64> {
@@ -79,7 +79,7 @@ fn or_end(reader: &mut impl Read, block: &mut [u8]) -> io::Result<bool> {
 }
 
 /// Checks a header's checksum; the size of what follows.
-fn tar_header(block: &[u8; TAR_BLOCK]) -> io::Result<u64> {
+pub(crate) fn tar_header(block: &[u8; TAR_BLOCK]) -> io::Result<u64> {
     let sum: u64 = block
         .iter()
         .enumerate()

@@ -12,12 +12,13 @@ mod bridge;
 mod check;
 mod directory;
 mod tarball;
-
+mod watch;
 mod xbstream;
 
 pub use bridge::{Checked, UnpackError, check, unpack};
 pub use directory::{DIRECTORY_MODE, FILE_MODE};
-pub use tarball::pack;
+pub use tarball::{pack, pack_files};
+pub use watch::{Seen, Watched, watch};
 
 /// What an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

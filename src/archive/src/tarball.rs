@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -22,6 +22,27 @@ pub fn pack(dir: &Path, last: &[(&str, String)], writer: impl Write) -> io::Resu
     for (name, text) in last {
         let mut header = header_of(EntryType::Regular, text.len() as u64);
         builder.append_data(&mut header, name, text.as_bytes())?;
+    }
+    builder.into_inner()?.flush()
+}
+
+/// Writes files under the names given as an archive, and leaves them where they
+/// are. Blocks.
+///
+/// # Errors
+/// Of files and of the writer.
+pub fn pack_files(files: &[(String, PathBuf)], writer: impl Write) -> io::Result<()> {
+    let mut builder = Builder::new(BufWriter::with_capacity(CHUNK, writer));
+    for (name, path) in files {
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
+        let file = File::open(path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let mut header = header_of(EntryType::Regular, size);
+        // One that grew meanwhile would spoil what follows it.
+        let file = BufReader::with_capacity(CHUNK, file.take(size));
+        builder.append_data(&mut header, name, file)?;
     }
     builder.into_inner()?.flush()
 }
@@ -132,6 +153,25 @@ mod tests {
         unpack_into(part, &other).unwrap_err();
         // Nothing is replaced.
         unpack_into(&bytes, &to).unwrap_err();
+    }
+
+    #[test]
+    fn files_are_packed_by_name_and_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir(&to).unwrap();
+        std::fs::write(&from, "contents").unwrap();
+        let mut bytes = Vec::new();
+        let files = [("a".to_owned(), from.clone()), ("b".to_owned(), from.clone())];
+        pack_files(&files, &mut bytes).unwrap();
+        unpack_into(&bytes, &to).unwrap();
+        for name in ["a", "b"] {
+            assert_eq!(std::fs::read(to.join(name)).unwrap(), b"contents");
+        }
+        assert!(from.exists());
+        let absent = [("c".to_owned(), dir.path().join("absent"))];
+        let error = pack_files(&absent, Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("absent"), "{error}");
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn read(r: &mut Reader<'_>, manager: DatastoreManager, known: bool) -> Settings 
         network_isolation: r.flag(D, "network_isolation"),
         postgresql_port: r.number("postgresql", "postgresql_port"),
         enable_clean_wal_archives: r.flag("postgresql", "enable_clean_wal_archives"),
+        native_increments: r.text("postgresql", "backup_incremental") == "native",
         backup: backup(r, section),
         guest_log: guest_log(r, section),
         module_types: r.list(D, "module_types"),

@@ -387,6 +387,10 @@ fn datastore(group: &'static str) -> Vec<Row> {
     if postgresql {
         rows.push(Row::native(group, "postgresql_port", Kind::between(1, 65_535)).default("5432"));
         rows.push(Row::native(group, "enable_clean_wal_archives", Kind::Bool).default("true"));
+        rows.push(
+            Row::native(group, "backup_incremental", Kind::one_of(&["wal", "native"]))
+                .default("wal"),
+        );
     }
     let control_plane = [
         "udp_ports",

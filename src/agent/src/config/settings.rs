@@ -135,6 +135,10 @@ pub(crate) struct Settings {
     pub(crate) postgresql_port: u16,
     /// Whether old WAL is cleaned up periodically.
     pub(crate) enable_clean_wal_archives: bool,
+    /// Whether incremental backups of PostgreSQL are made of changed blocks,
+    /// which upstream's agent cannot restore; `[postgresql] backup_incremental`
+    /// says `native` or `wal`.
+    pub(crate) native_increments: bool,
     /// Backups and the object store.
     pub(crate) backup: BackupSettings,
     /// Published database logs.
