@@ -89,7 +89,7 @@ PRODUCTS = {
     "mariadb": _mysql_family("mariadb", "/usr/sbin/mariadbd", "xbstream.gz"),
     "postgresql": Product(
         unit="trove-postgresql.service",
-        program="postgres",
+        program="/etc/postgresql/server/postgres",
         mount_point="/var/lib/postgresql",
         data="/var/lib/postgresql/data/pgdata",
         client=(

@@ -261,6 +261,11 @@ impl Fixture {
         Self { site, process }
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
