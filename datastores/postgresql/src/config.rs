@@ -61,6 +61,10 @@ impl Server {
             late.set(name, &path.to_string_lossy());
         }
         late.set("port", &self.settings.port.to_string());
+        // Any server may become a source, or a replica, without a restart.
+        late.set("hot_standby", "on");
+        late.set("wal_log_hints", "on");
+        late.set("include_if_exists", &layout.link_file().to_string_lossy());
         overrides.write(Group::SystemLate, COMMON, &late)
     }
 

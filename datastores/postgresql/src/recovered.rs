@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    fn write_data_file(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write_data_file(&self, name: &str, text: &str) -> Result<()> {
         let account = &self.settings.account;
         let attributes = Attributes {
             mode: FILE_MODE,

@@ -94,6 +94,7 @@ pub(crate) mod tests {
         let metadata = std::fs::metadata(dir).unwrap();
         use std::os::unix::fs::MetadataExt;
         Server::new(Settings {
+            instance: "00000000-1111-4222-8333-444444444444".into(),
             layout: Layout {
                 base_config: etc.join("postgresql.conf"),
                 include_dir: etc.join("conf.d"),
