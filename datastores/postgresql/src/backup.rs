@@ -46,7 +46,10 @@ impl Facts {
         };
         if let Some(row) = session.first(query, &[]).await? {
             let (cut, size): (i64, i64) = (row.try_get(0)?, row.try_get(2)?);
-            facts.cut = u64::try_from(cut).ok().and_then(Cut::of).unwrap_or(facts.cut);
+            facts.cut = u64::try_from(cut)
+                .ok()
+                .and_then(Cut::of)
+                .unwrap_or(facts.cut);
             facts.size = u64::try_from(size).unwrap_or_default();
             facts.replica = row.try_get(1)?;
         }
@@ -95,13 +98,15 @@ impl Server {
         facts.refuse_tablespaces()?;
         let Some((metadata, parent)) = request.parent.as_ref().zip(parent) else {
             return Ok(Box::new(
-                self.base_backup(request, session, facts, None, blocks).await?,
+                self.base_backup(request, session, facts, None, blocks)
+                    .await?,
             ));
         };
         if blocks && let Some(manifest) = self.manifest_of_parent(&session, metadata).await? {
             let manifest = Some(manifest);
             return Ok(Box::new(
-                self.base_backup(request, session, facts, manifest, true).await?,
+                self.base_backup(request, session, facts, manifest, true)
+                    .await?,
             ));
         }
         let backup = self.wal_backup(request, &session, facts, parent).await?;
@@ -115,7 +120,10 @@ impl Server {
         let major = session.version().major;
         session.close().await;
         if major < BLOCKS_SINCE {
-            info!(major, "Increments are made of WAL: this version knows no others.");
+            info!(
+                major,
+                "Increments are made of WAL: this version knows no others."
+            );
             return Ok(false);
         }
         if let Err(error) = self.switch_summaries_on().await {
@@ -141,10 +149,15 @@ impl Server {
     ) -> Result<Option<std::path::PathBuf>> {
         let label = parent.get("label").map_or("", String::as_str);
         let Some(manifest) = self.manifest_of(label) else {
-            warn!(parent = label, "The increment is made of WAL: there is no manifest of its parent.");
+            warn!(
+                parent = label,
+                "The increment is made of WAL: there is no manifest of its parent."
+            );
             return Ok(None);
         };
-        let start = parent.get("start_segment").and_then(|text| Lsn::parse(text));
+        let start = parent
+            .get("start_segment")
+            .and_then(|text| Lsn::parse(text));
         let start = start.map_or_else(String::new, |place| place.to_string());
         let query = "SELECT 1 FROM pg_available_wal_summaries() \
              WHERE start_lsn <= $1::text::pg_lsn LIMIT 1";
@@ -152,7 +165,10 @@ impl Server {
         match known.map_err(|error| sql_error("look for WAL summaries", error))? {
             true => Ok(Some(manifest)),
             false => {
-                warn!(parent = label, "The increment is made of WAL: summaries since its parent are missing.");
+                warn!(
+                    parent = label,
+                    "The increment is made of WAL: summaries since its parent are missing."
+                );
                 Ok(None)
             }
         }

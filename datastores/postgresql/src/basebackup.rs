@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use archive::Seen;
+use async_trait::async_trait;
 use datastore::{
     Archive, BackupMetadata, BackupRequest, BackupStream, Bytestream, Error, ErrorKind, Result,
 };
@@ -45,7 +45,10 @@ impl Server {
         let program = self.program("pg_basebackup")?;
         // As the agent's own account: the access rules know no other.
         let mut command = Command::new(&program)
-            .arg(format!("--host={}", self.settings.layout.socket_dir.display()))
+            .arg(format!(
+                "--host={}",
+                self.settings.layout.socket_dir.display()
+            ))
             .arg(format!("--port={}", self.settings.port))
             .args([&format!("--username={SUPERUSER}"), "--no-password"])
             .args(["--format=tar", "--pgdata=-", "--wal-method=fetch"])

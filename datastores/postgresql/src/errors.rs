@@ -43,9 +43,7 @@ pub(crate) fn sql_error(what: impl std::fmt::Display, error: SqlError) -> Error 
         SqlError::Connection(_)
         | SqlError::Socket { .. }
         | SqlError::Nonsense(_)
-        | SqlError::UnknownVersion { .. } => {
-            (ErrorKind::Failed, format!("Cannot {what}: {error}"))
-        }
+        | SqlError::UnknownVersion { .. } => (ErrorKind::Failed, format!("Cannot {what}: {error}")),
     };
     Error::with_source(kind, message, error)
 }

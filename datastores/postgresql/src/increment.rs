@@ -136,7 +136,11 @@ async fn wait_archived(session: &Session, file: &Path) -> Result<()> {
         let row = row.map_err(|error| sql_error("look at the WAL archive", error))?;
         let (mut archived, mut failing) = (String::new(), String::new());
         if let Some(row) = row {
-            let read = |column| row.try_get(column).map(|Text(text)| text).unwrap_or_default();
+            let read = |column| {
+                row.try_get(column)
+                    .map(|Text(text)| text)
+                    .unwrap_or_default()
+            };
             (archived, failing) = (read(0), read(1));
         }
         if archived != last {
@@ -160,12 +164,7 @@ async fn wait_archived(session: &Session, file: &Path) -> Result<()> {
 
 /// Files that together hold the WAL from one place to another, and the
 /// histories of the timelines that begin between them.
-fn files_between(
-    archive: &Path,
-    begin: End,
-    end: End,
-    cut: Cut,
-) -> Result<Vec<(String, PathBuf)>> {
+fn files_between(archive: &Path, begin: End, end: End, cut: Cut) -> Result<Vec<(String, PathBuf)>> {
     let names = names_in(archive)?;
     let history = history_name(end.timeline);
     let history = guest::read_optional(&archive.join(history)).map_err(os_error)?;
@@ -176,7 +175,9 @@ fn files_between(
     };
     let descent = descent.ok_or_else(|| {
         let name = history_name(end.timeline);
-        Error::failed(format!("{name} in the WAL archive is damaged: make a full backup"))
+        Error::failed(format!(
+            "{name} in the WAL archive is damaged: make a full backup"
+        ))
     })?;
     if !descent.passes(begin.timeline, begin.place) {
         return Err(not_ours(begin));
@@ -342,7 +343,10 @@ mod tests {
         assert!(text.contains("is damaged"), "{text}");
         std::fs::remove_file(&path).unwrap();
         let text = between(begin, end).unwrap_err().to_string();
-        assert!(text.contains(&cut.name(1, 0x12)) && text.contains("full backup"), "{text}");
+        assert!(
+            text.contains(&cut.name(1, 0x12)) && text.contains("full backup"),
+            "{text}"
+        );
         std::fs::remove_file(dir.path().join(cut.name(1, 0x11))).unwrap();
         let text = check_begin(dir.path(), begin, cut).unwrap_err().to_string();
         assert!(text.contains(&cut.name(1, 0x11)), "{text}");
@@ -356,10 +360,19 @@ mod tests {
         let text = between(begin, end).unwrap_err().to_string();
         assert!(text.contains("00000002.history"), "{text}");
         std::fs::write(dir.path().join("00000002.history"), HISTORY).unwrap();
-        let names: Vec<_> = between(begin, end).unwrap().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = between(begin, end)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(
             names,
-            ["00000002.history".to_owned(), cut.name(1, 0x2f), cut.name(2, 0x30), cut.name(2, 0x31)]
+            [
+                "00000002.history".to_owned(),
+                cut.name(1, 0x2f),
+                cut.name(2, 0x30),
+                cut.name(2, 0x31)
+            ]
         );
         // The parent is of a past that was given up.
         let text = between(at(1, "0/3000200"), end).unwrap_err().to_string();

@@ -143,7 +143,10 @@ mod tests {
         for manifest in [MANIFEST, &MANIFEST[60..]] {
             let end = End::of_manifest(manifest.as_bytes()).unwrap();
             let metadata = label.metadata(&end, cut);
-            let pairs: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let pairs: Vec<_> = metadata
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect();
             assert_eq!(
                 pairs,
                 [
@@ -161,10 +164,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "LABEL: x", "START WAL LOCATION: 0/1\nCHECKPOINT LOCATION: 1\nLABEL: x"] {
+        for text in [
+            "",
+            "LABEL: x",
+            "START WAL LOCATION: 0/1\nCHECKPOINT LOCATION: 1\nLABEL: x",
+        ] {
             assert_eq!(Label::parse(text), None, "{text}");
         }
-        for text in ["", "{}", "\"WAL-Ranges\": []", "\"WAL-Ranges\": [{\"Timeline\": 1}]"] {
+        for text in [
+            "",
+            "{}",
+            "\"WAL-Ranges\": []",
+            "\"WAL-Ranges\": [{\"Timeline\": 1}]",
+        ] {
             assert_eq!(End::of_manifest(text.as_bytes()), None, "{text}");
         }
         let of = |place: &str, file: &str| {

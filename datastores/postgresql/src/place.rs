@@ -58,7 +58,11 @@ impl Cut {
     /// The name of a file (PostgreSQL's `XLogFileName`).
     pub(crate) fn name(self, timeline: u32, number: u64) -> String {
         let per_log = (1 << 32) / self.0;
-        format!("{timeline:08X}{:08X}{:08X}", number / per_log, number % per_log)
+        format!(
+            "{timeline:08X}{:08X}{:08X}",
+            number / per_log,
+            number % per_log
+        )
     }
 
     /// Whether a file of WAL may have this name, however it is cut.
@@ -178,7 +182,10 @@ mod tests {
         let history = "1\t0/3000100\tno recovery target specified\n\n# a word\n2\t0/5000000\tx\n";
         let descent = Descent::of(3, history).unwrap();
         let of = |number| descent.timeline_of(number, cut);
-        assert_eq!([of(0), of(2), of(3), of(4), of(5), of(9)], [1, 1, 2, 2, 3, 3]);
+        assert_eq!(
+            [of(0), of(2), of(3), of(4), of(5), of(9)],
+            [1, 1, 2, 2, 3, 3]
+        );
         assert!(descent.passes(1, lsn("0/3000100")));
         assert!(!descent.passes(1, lsn("0/3000101")));
         assert!(descent.passes(3, lsn("9/0")));

@@ -193,7 +193,9 @@ impl Server {
                 true => "is still recovering",
                 false => "is no replica",
             };
-            return Err(Error::failed(format!("The server on the restored data {what}")));
+            return Err(Error::failed(format!(
+                "The server on the restored data {what}"
+            )));
         }
         if let Some(end) = recovery.end
             && reached.is_none_or(|reached| reached < end.place)

@@ -51,7 +51,8 @@ impl Plan {
         if links.is_empty() {
             return Err(Error::bad_request("There is no backup to restore"));
         }
-        let is_blocks = |link: &RestoreLink| link.metadata.get(KIND_KEY).is_some_and(|k| k == BLOCKS);
+        let is_blocks =
+            |link: &RestoreLink| link.metadata.get(KIND_KEY).is_some_and(|k| k == BLOCKS);
         let data = 1 + links[1..].iter().take_while(|link| is_blocks(link)).count();
         for (index, link) in links.iter().enumerate() {
             if link.archive != Archive::Tar {
@@ -104,6 +105,8 @@ impl Server {
         let replica = request.replica.is_some();
         self.make_own(replica, true)?;
         self.finish_data_dir().await?;
+        self.link_programs()?;
+        self.write_access_rules()?;
         Ok(Recovery {
             end,
             replica,
@@ -122,9 +125,7 @@ impl Server {
         if plan.data == 1 {
             let dir = layout.data_dir();
             let unpacked = self.restore_part(source, 0, &dir, wanted).await;
-            return unpacked
-                .map(drop)
-                .map_err(|error| about(source, 0, error));
+            return unpacked.map(drop).map_err(|error| about(source, 0, error));
         }
         let mut parts = Vec::new();
         let mut programs = None;
@@ -284,7 +285,12 @@ fn check_wal(data: &Path, archive: &Path, end: End) -> Result<()> {
     let nonsense = || Error::failed("The backup does not tell where its WAL begins");
     let label = Label::parse(&label).ok_or_else(nonsense)?;
     let first = &label.start_file;
-    let find = |name: &str| [archive, &wal].map(|dir| dir.join(name)).into_iter().find(|path| path.is_file());
+    let find = |name: &str| {
+        [archive, &wal]
+            .map(|dir| dir.join(name))
+            .into_iter()
+            .find(|path| path.is_file())
+    };
     let hole = |name: &str| {
         Error::failed(format!(
             "The backups do not follow one another, {name} is missing between them: restore an \
@@ -372,7 +378,12 @@ mod tests {
         make(&archive, 3);
         check(end("0/400100")).unwrap();
         assert!(check(end("0/500001")).is_err());
-        let text = check(End { timeline: 2, ..end("0/400100") }).unwrap_err().to_string();
+        let text = check(End {
+            timeline: 2,
+            ..end("0/400100")
+        })
+        .unwrap_err()
+        .to_string();
         assert!(text.contains("00000002.history"), "{text}");
         std::fs::write(archive.join(cut.name(1, 3)), "cut").unwrap();
         assert!(check(end("0/400100")).is_err());

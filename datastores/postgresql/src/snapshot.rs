@@ -67,7 +67,11 @@ impl Server {
             .await?;
         self.programs_for(&data, Some(&installed))
             .map_err(|error| {
-                Error::with_source(error.kind(), format!("Cannot use the snapshot: {error}"), error)
+                Error::with_source(
+                    error.kind(),
+                    format!("Cannot use the snapshot: {error}"),
+                    error,
+                )
             })?;
         self.ensure_directories()?;
         self.install_configuration(request).await?;
@@ -77,6 +81,8 @@ impl Server {
         let recover = data.join(STANDBY_SIGNAL).exists();
         self.make_own(replica, recover)?;
         self.finish_data_dir().await?;
+        self.link_programs()?;
+        self.write_access_rules()?;
         Ok(Recovery {
             end: None,
             replica,

@@ -34,9 +34,8 @@ pub fn pack(dir: &Path, last: &[(&str, String)], writer: impl Write) -> io::Resu
 pub fn pack_files(files: &[(String, PathBuf)], writer: impl Write) -> io::Result<()> {
     let mut builder = Builder::new(BufWriter::with_capacity(CHUNK, writer));
     for (name, path) in files {
-        let failed = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let mut header = header_of(EntryType::Regular, size);
@@ -162,7 +161,10 @@ mod tests {
         std::fs::create_dir(&to).unwrap();
         std::fs::write(&from, "contents").unwrap();
         let mut bytes = Vec::new();
-        let files = [("a".to_owned(), from.clone()), ("b".to_owned(), from.clone())];
+        let files = [
+            ("a".to_owned(), from.clone()),
+            ("b".to_owned(), from.clone()),
+        ];
         pack_files(&files, &mut bytes).unwrap();
         unpack_into(&bytes, &to).unwrap();
         for name in ["a", "b"] {

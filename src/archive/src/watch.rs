@@ -184,7 +184,12 @@ mod tests {
     #[tokio::test]
     async fn wanted_files_are_kept_and_all_is_passed_on() {
         let big: Vec<u8> = (0..=255).cycle().take(5000).collect();
-        let bytes = archive(&[("label", b"here"), ("a/label", b"not"), ("big", &big), ("c", b"")]);
+        let bytes = archive(&[
+            ("label", b"here"),
+            ("a/label", b"not"),
+            ("big", &big),
+            ("c", b""),
+        ]);
         for step in [1, 511, 512, 513, 1 << 20] {
             let found = look(&bytes, step).await.unwrap();
             assert_eq!(found["label"], b"here");

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datastore::{Datastore, PageRequest, PrepareRequest, Secret, ServiceStatus};
+use datastore::{Datastore, PageRequest, PrepareRequest, Restored, Secret, ServiceStatus};
 use guest::Account;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, getuid};
-use postgresql::{Layout, Server, Settings};
+use postgresql::{Increments, Layout, Recovery, Server, Settings};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -56,14 +56,21 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One with other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::Builder::new()
             .prefix("postgresql-")
             .tempdir()
             .unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = settings(dir.path());
+        change(&mut settings);
         let site = Self {
-            datastore: Server::new(settings(dir.path())),
+            datastore: Server::new(settings),
             extra: "",
             dir,
         };
@@ -266,6 +273,32 @@ impl Fixture {
         self.process.pid()
     }
 
+    /// The first start on restored data.
+    pub(crate) async fn start_restored(site: Site, recovery: &Recovery) -> (Self, Restored) {
+        site.datastore.arm_recovery(recovery).unwrap();
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        let found = site.datastore.check_restored(recovery).await.unwrap();
+        (Self { site, process }, found)
+    }
+
+    /// The same on data that is not what it should be; what is told.
+    pub(crate) async fn fail_restored(site: Site, recovery: &Recovery) -> String {
+        site.datastore.arm_recovery(recovery).unwrap();
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        let error = site.datastore.check_restored(recovery).await;
+        assert!(
+            site.settings()
+                .layout
+                .mount_point
+                .join(".restoring")
+                .exists()
+        );
+        process.stop().await;
+        error.unwrap_err().to_string()
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
@@ -371,6 +404,7 @@ fn settings(dir: &Path) -> Settings {
         state_change_poll_time: Duration::from_secs(3),
         state_healthy_counts: 5,
         clean_wal_archive: true,
+        increments: Increments::Wal,
     }
 }
 

@@ -9,12 +9,18 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod access;
+mod backup;
+mod chain;
 mod config;
 mod databases;
+mod faults;
 mod first_start;
 mod harness;
+mod native;
 mod root;
+mod snapshot;
 mod users;
+mod vectors;
 mod wal;
 
 use datastore::{Datastore, ErrorKind};
