@@ -64,7 +64,11 @@ impl Server {
         // Any server may become a source, or a replica, without a restart.
         late.set("hot_standby", "on");
         late.set("wal_log_hints", "on");
-        late.set("include_if_exists", &layout.link_file().to_string_lossy());
+        let link = layout.link_file();
+        late.set("include_if_exists", &link.to_string_lossy());
+        if layout.volume_dir().exists() && !link.exists() {
+            self.clear_link()?;
+        }
         overrides.write(Group::SystemLate, COMMON, &late)
     }
 

@@ -50,6 +50,14 @@ impl Server {
         }
     }
 
+    /// The same server, whose unit is managed by another program than
+    /// `systemctl`: for tests.
+    #[must_use]
+    pub fn managed_by(mut self, systemctl: impl Into<std::path::PathBuf>) -> Self {
+        self.unit = self.unit.managed_by(systemctl);
+        self
+    }
+
     /// What this datastore was built from.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -12,9 +12,13 @@ use crate::Server;
 use crate::errors::sql_error;
 use crate::session::{Session, SqlResult};
 
-/// How long a replica may make no progress at all. The server tries every 5 s
-/// (`wal_retrieve_retry_interval`).
-const STANDSTILL: Duration = Duration::from_secs(20);
+/// How long a replica may make no progress at all: one that has just been told
+/// where its source is, and one that has just been made. The server tries at
+/// once and then every 5 s (`wal_retrieve_retry_interval`).
+const STANDSTILL: Duration = Duration::from_secs(12);
+const STANDSTILL_OF_NEW: Duration = Duration::from_secs(60);
+/// The longest that a caller waits who does not wait for a new replica.
+const SHORT: Duration = Duration::from_secs(180);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// Lines of the server's log in an error.
@@ -81,6 +85,10 @@ async fn wait(session: &Session, link: &Link, timeline: u32, limit: Duration) ->
     let port = i32::from(link.port);
     let query = "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' \
          AND received_tli >= $1::int8 AND sender_host = $2::text AND sender_port = $3::int4";
+    let standstill = match limit <= SHORT {
+        true => STANDSTILL,
+        false => STANDSTILL_OF_NEW,
+    };
     let started = Instant::now();
     let (mut last, mut moved) = (Position::of(session).await?, Instant::now());
     loop {
@@ -94,7 +102,7 @@ async fn wait(session: &Session, link: &Link, timeline: u32, limit: Duration) ->
         if position != last {
             (last, moved) = (position, Instant::now());
         }
-        if moved.elapsed() >= STANDSTILL || started.elapsed() >= limit {
+        if moved.elapsed() >= standstill || started.elapsed() >= limit {
             return Ok(false);
         }
         tokio::time::sleep(LOOK).await;

@@ -110,10 +110,9 @@ impl Server {
     }
 
     /// Lets the server follow nobody. The password stays, for what is still to
-    /// be said to the source.
-    pub(super) fn clear_link(&self) -> Result<()> {
-        let path = self.settings.layout.link_file();
-        guest::remove_if_exists(&path).map(drop).map_err(os_error)
+    /// be said to the source. The file stays: the server would complain.
+    pub(crate) fn clear_link(&self) -> Result<()> {
+        self.write_volume_file(&self.settings.layout.link_file(), "")
     }
 
     /// Forgets the password, too.

@@ -71,8 +71,10 @@ impl Server {
         // Not even a reboot starts it now.
         self.keep_down().await?;
         if let Err(error) = self.try_rewind(remote, source).await {
-            warn!("Nothing has been changed; the server comes back as it was.");
-            self.bring_up(false).await?;
+            warn!(%error, "No rewind: the server comes back as it was.");
+            if let Err(error) = self.bring_up(false).await {
+                warn!(%error, "The server does not come back.");
+            }
             return Err(error);
         }
         let kept = self.read_kept()?;
