@@ -84,6 +84,8 @@ class Owner(Instance):
                 f"insert into filler (bytes) select {self.product.random_kib} "
                 f"from filler limit {min(have, kib - have)}"
             )
+        if self.product.settle:
+            client.execute(self.product.settle.format("filler"))
 
     def write(self, text: str) -> None:
         """Add a row that tells of a moment."""

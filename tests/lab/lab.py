@@ -209,7 +209,9 @@ class Lab:
     def _database_socket(self) -> Path:
         return self.state / "mariadb.sock"
 
-    def _configure(self, mode: str, objects: str | None = None) -> None:
+    def _configure(
+        self, mode: str, objects: str | None = None, storage: str = "swift"
+    ) -> None:
         config.write(
             self.state / "etc",
             venv=self.parts.venv,
@@ -217,12 +219,20 @@ class Lab:
             locks=self.state / "locks",
             secure=mode == "encrypted",
             objects=objects,
+            storage=storage,
         )
 
-    def _cloud_config(self) -> Path:
+    @staticmethod
+    def _agent() -> Path | None:
+        """The program that guests get, if any."""
         binary = settings.agent_binary()
-        if str(binary) != "none" and not binary.is_file():
+        if str(binary) == "none":
+            return None
+        if not binary.is_file():
             raise LabError(f"there is no agent at {binary}: run `make build`")
+        return binary
+
+    def _cloud_config(self, binary: Path | None) -> Path:
         path = self.state / "etc/cloud.json"
         self._write_trees(self.parts.trees.values())
         values = {
@@ -347,17 +357,21 @@ class Lab:
         services.start(self.processes, self.name, self._daemons, venv, self.trove_conf)
 
     def restart_trove(
-        self, mode: str | None = None, objects: str | None = None
+        self,
+        mode: str | None = None,
+        objects: str | None = None,
+        storage: str = "swift",
     ) -> None:
         """Restart Trove's services, optionally with the other kind of RPC.
 
         Instances keep what they were created with. `objects` (a URL that ends in
         `AUTH_`) is where they look for the object store until the next restart;
-        without it they look into the catalogue.
+        without it they look into the catalogue. `storage` is what backups are
+        kept in as long: `swift` or `cinder`.
         """
         mode = mode or self.mode
         services.stop(self.processes)
-        self._configure(mode, objects)
+        self._configure(mode, objects, storage)
         self._start_trove()
         with self.inside():
             services.wait_ready(self.processes)

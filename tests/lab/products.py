@@ -39,6 +39,9 @@ class Product:
     filler: str
     random_kib: str
     checksum: str
+    # What the server would otherwise do to new rows at some later time, and write
+    # down; empty if nothing.
+    settle: str
     # A query for what no two servers share, not even a copy; empty if there is none.
     identity: str
     # How a backup's object ends.
@@ -77,6 +80,7 @@ def _mysql_family(
         filler="id int auto_increment primary key, bytes blob",
         random_kib="random_bytes(1024)",
         checksum="checksum table {}",
+        settle="",
         identity=identity,
         suffix=suffix,
     )
@@ -113,6 +117,8 @@ PRODUCTS = {
         random_kib="(select string_agg(sha256((random()::text || filler.id || n)::bytea),"
         " '') from generate_series(1, 32) n)",
         checksum="select '{0}', count(*), sum(hashtextextended(t::text, 0)) from {0} t",
+        # Reading marks rows as committed, and these marks are in the log.
+        settle="vacuum (freeze, analyze) {}",
         # A copy leaves the source's history when its recovery ends.
         identity="select left(pg_walfile_name(pg_current_wal_lsn()), 8)",
         suffix="tar.gz",

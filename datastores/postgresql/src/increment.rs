@@ -66,20 +66,18 @@ impl Server {
     }
 }
 
-/// The parent's last file is the first that is needed. Its absence is told
-/// before the server has work.
+/// The file in which the parent ends is the first that is needed. If later ones
+/// have been archived and it is not there, that is told before the server has
+/// work.
 fn check_begin(archive: &Path, parent: End, cut: Cut) -> Result<()> {
-    let number = cut.ending(parent.place);
-    let name = cut.name(parent.timeline, number);
+    let number = cut.holding(parent.place);
     let names = names_in(archive)?;
+    let files = || names.iter().filter_map(|name| cut.parse(name));
     // A later timeline may have taken its place.
-    let there = names
-        .iter()
-        .filter_map(|name| cut.parse(name))
-        .any(|file| file.1 == number && file.0 >= parent.timeline);
-    match there {
+    let there = files().any(|file| file.1 == number && file.0 >= parent.timeline);
+    match there || !files().any(|file| file.1 > number) {
         true => Ok(()),
-        false => Err(missing(&name)),
+        false => Err(missing(&cut.name(parent.timeline, number))),
     }
 }
 
@@ -188,7 +186,7 @@ fn files_between(archive: &Path, begin: End, end: End, cut: Cut) -> Result<Vec<(
         .filter(|name| timeline_of_history(name).as_ref().is_some_and(is_new))
         .cloned()
         .collect();
-    for number in cut.ending(begin.place)..=cut.ending(end.place) {
+    for number in cut.holding(begin.place)..=cut.ending(end.place) {
         let name = cut.name(descent.timeline_of(number, cut), number);
         let path = archive.join(&name);
         let size = std::fs::metadata(&path).map(|file| file.len());
@@ -336,6 +334,14 @@ mod tests {
             [cut.name(1, 0x11), cut.name(1, 0x12), cut.name(1, 0x13)]
         );
         check_begin(dir.path(), begin, cut).unwrap();
+        // What ends with a file needs none of it; what has not been archived
+        // may still come.
+        let (whole, later) = (at(1, "0/1200000"), at(1, "0/1400001"));
+        assert_eq!(
+            between(whole, end).unwrap(),
+            [cut.name(1, 0x12), cut.name(1, 0x13)]
+        );
+        check_begin(dir.path(), later, cut).unwrap();
         // A hole, wherever it is, and a file that was cut off.
         let path = dir.path().join(cut.name(1, 0x12));
         std::fs::write(&path, "cut").unwrap();

@@ -268,11 +268,6 @@ impl Fixture {
         Self { site, process }
     }
 
-    /// The server's process.
-    pub(crate) fn pid(&self) -> Pid {
-        self.process.pid()
-    }
-
     /// The first start on restored data.
     pub(crate) async fn start_restored(site: Site, recovery: &Recovery) -> (Self, Restored) {
         site.datastore.arm_recovery(recovery).unwrap();
@@ -297,6 +292,11 @@ impl Fixture {
         );
         process.stop().await;
         error.unwrap_err().to_string()
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Ends the server.

@@ -21,6 +21,7 @@ mod native;
 mod replication;
 mod root;
 mod snapshot;
+mod standby;
 mod users;
 mod vectors;
 mod wal;

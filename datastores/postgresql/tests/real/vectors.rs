@@ -50,6 +50,14 @@ pub(crate) fn chain() -> Chain {
     chain
 }
 
+/// Overwrites most of a file of the archive.
+fn spoil(archive: &mut [u8], name: &str) {
+    let mut headers = archive.windows(name.len()).enumerate();
+    let header = headers.find(|(at, window)| at % 512 == 0 && *window == name.as_bytes());
+    let begin = header.unwrap().0 + 512 + (16 << 10);
+    archive[begin..begin + (15 << 20)].fill(0);
+}
+
 /// A server of another release series refuses them, and names both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backups_of_others_come_back() {
@@ -82,14 +90,14 @@ async fn backups_of_others_come_back() {
     let site = Site::new();
     let text = hole.refused(&site).await;
     assert!(text.contains("000000010000000000000003"), "{text}");
-    // One that ends before the place it tells is not taken for whole.
-    let mut short = chain().first(1);
-    let beyond = "0/2F00000".to_owned();
-    short.links[0]
-        .metadata
-        .insert("stop_segment".into(), beyond);
+    // WAL that cannot be read to the end of the chain is not taken for its end.
+    let mut damaged = chain();
+    spoil(&mut damaged.bytes[1], "000000010000000000000003");
     let site = Site::new();
-    let recovery = site.datastore.unpack_restore(&site.request(), &short).await;
+    let recovery = site
+        .datastore
+        .unpack_restore(&site.request(), &damaged)
+        .await;
     let recovery = recovery.unwrap();
     let text = Fixture::fail_restored(site, &recovery).await;
     assert!(text.contains("recovery ended at"), "{text}");
