@@ -47,12 +47,15 @@ quick: ## tests that need no server: about a minute once built
 	cargo test --workspace
 
 .PHONY: test
-test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups ## set up and pass all tests
+test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups test-postgresql ## set up and pass all tests
 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
 	$(LAB) servers -- cargo test --package mysql-family --features real-servers
-	$(LAB) servers -- cargo test --package postgresql --features real-servers
+	for series in 15 17 18; do \
+	  $(LAB) servers --postgresql $$series -- \
+	    cargo test --package postgresql --features real-servers; \
+	done
 
 # Built where there is a network, run where there is only the stores'.
 STORES := --package object-store --features real-stores --test real
@@ -73,6 +76,10 @@ test-scenarios: build ## whole lives of instances through the real control plane
 .PHONY: test-backups
 test-backups: build ## backups and restores with a real Swift, and with upstream's program
 	$(LAB) pytest tests/backups
+
+.PHONY: test-postgresql
+test-postgresql: build ## what is special about PostgreSQL: names, backups, replicas, series
+	$(LAB) pytest tests/postgresql
 
 .PHONY: test-static
 test-static: dist ## the release binary in foreign and empty roots
