@@ -18,6 +18,7 @@ mod detach;
 mod fence;
 mod follow;
 mod link;
+mod minimums;
 mod position;
 mod promote;
 mod remote;

@@ -5,13 +5,13 @@
 //! the data is neither the old nor the new one, until it has ended: what it
 //! has left in between is never started.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use datastore::{Error, ErrorKind, Result, Secret};
 use guest::Command;
 use tracing::{info, warn};
 
+use super::minimums::number;
 use super::remote::{Identity, Remote};
 use crate::Server;
 use crate::errors::os_error;
@@ -35,10 +35,7 @@ struct Stopped {
 impl Stopped {
     /// Reads what `pg_controldata` prints.
     fn parse(text: &str) -> Option<Self> {
-        let number = |name: &str| -> Option<u32> {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').trim().parse().ok()
-        };
+        let number = |label| u32::try_from(number(text, label)?).ok();
         let checkpoint = number("Latest checkpoint's TimeLineID")?;
         let recovered = number("Min recovery ending loc's timeline")?;
         Some(Self {
@@ -154,13 +151,7 @@ impl Server {
     }
 
     async fn stopped(&self) -> Result<Stopped> {
-        let program: PathBuf = self.program("pg_controldata")?;
-        let output = Command::new(program)
-            .arg(self.settings.layout.data_dir())
-            .run()
-            .await
-            .map_err(os_error)?;
-        Stopped::parse(&output.stdout_text())
+        Stopped::parse(&self.control_data().await?)
             .ok_or_else(|| Error::failed("pg_controldata does not tell the timeline of the data"))
     }
 

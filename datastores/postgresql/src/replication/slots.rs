@@ -74,7 +74,7 @@ impl Server {
         let volume = guest::filesystem_stats(&layout.mount_point)
             .map_err(|error| io_failed("examine", &layout.mount_point, error))?;
         let size = volume.block_size.saturating_mul(volume.total_blocks);
-        let bound = format!("{}MB", (size / SHARE >> 20).max(LEAST_MIB));
+        let bound = format!("{}MB", ((size / SHARE) >> 20).max(LEAST_MIB));
         let overrides = Overrides::new(&layout.include_dir);
         let mut document = overrides.read(Group::SystemEarly, OVERRIDE)?;
         if document.get(BOUND) == Some(&bound) {

@@ -586,3 +586,44 @@ async fn the_account_of_replicas_can_read_wal_and_little_else() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_as_large_as_its_source() {
+    let large = "max_connections = 150\nmax_prepared_transactions = 7\nwal_keep_size = 80\n";
+    let source = Managed::source_with(large).await;
+    source.ds().enable_as_source("").await.unwrap();
+    let mut chain = Chain::default();
+    chain.back_up(source.ds()).await;
+    let replica = Managed::nothing();
+    let request = replica.replica_request(source.context().await);
+    replica.ds().restore(&request, &chain).await.unwrap();
+    assert_eq!(replica.value("SHOW max_connections").await.unwrap(), "150");
+    replica.ds().restart().await.unwrap();
+    // By itself it is what its own configuration says.
+    replica.ds().detach_replica(false).await.unwrap();
+    replica.ds().restart().await.unwrap();
+    assert_eq!(replica.value("SHOW max_connections").await.unwrap(), "100");
+}
+
+/// What nobody has decided for ten minutes is decided: for the control plane
+/// it is a server of its own already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_that_never_comes_is_not_waited_for() {
+    let source = Managed::source().await;
+    let replica = source.replica().await;
+    replica.ds().detach_replica(true).await.unwrap();
+    replica.ds().restart().await.unwrap();
+    replica.ds().housekeeping().await.unwrap();
+    assert!(replica.recovers().await);
+    let mark = replica.settings().layout.mount_point.join(".detached");
+    let file = std::fs::File::options().write(true).open(&mark).unwrap();
+    let past = std::time::SystemTime::now() - Duration::from_secs(700);
+    file.set_modified(past).unwrap();
+    replica.ds().housekeeping().await.unwrap();
+    assert!(!replica.recovers().await);
+    replica.sql("postgres", &["INSERT INTO t VALUES (1)"]).await;
+    // A failed source that has been made read only is opened by the same word.
+    source.ds().set_read_only(true).await.unwrap();
+    source.ds().set_read_only(false).await.unwrap();
+    assert!(!source.recovers().await && !source.has_mark(".read-only"));
+}
