@@ -21,7 +21,7 @@ use crate::errors::{os_error, sql_error};
 use crate::restored::{CLONE_INFO, SERVER_OPTIONS, TEMPORARY_PLUGIN};
 use crate::scratch::{self, Scratch, io_failed};
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Server, archive, sql};
+use crate::{Flavor, Server, sql};
 
 /// The first MySQL that has the plugin.
 pub(crate) const SINCE: (u32, u32, u32) = (8, 0, 17);

@@ -174,6 +174,7 @@ impl<F: Flavor> Datastore for Server<F> {
             })?,
             overrides: BTreeMap::new(),
             datastore_version: None,
+            replica: None,
         };
         self.unpack_restore(&request, source).await
     }

@@ -6,7 +6,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod archive;
 mod backup;
 mod clone;
 pub mod cnf;

@@ -8,7 +8,6 @@ use crate::tool::Tool;
 pub(crate) const MARIADB_BACKUP: Tool = Tool {
     // `mariabackup` until 10.4.
     programs: &["mariadb-backup", "mariabackup"],
-    unpackers: &["mbstream"],
     package: "mariadb-backup",
     keeps_open: false,
     names_increments: |_own| false,

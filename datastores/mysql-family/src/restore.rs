@@ -9,16 +9,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datastore::{
-    Archive, Bytestream, Error, ErrorKind, PrepareRequest, RestoreLink, RestoreSource, Result,
-};
-use guest::{Command, FeedError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe::Sender;
+use archive::{DIRECTORY_MODE, FILE_MODE, Format, Owner, UnpackError};
+use datastore::{Archive, Error, ErrorKind, PrepareRequest, RestoreLink, RestoreSource, Result};
+use guest::Command;
 use tracing::info;
 
-use crate::archive::{self, DIRECTORY_MODE, FILE_MODE};
-use crate::backup::{TOOL_KEY, open_files, parallel, reading};
+use crate::backup::{TOOL_KEY, open_files, reading};
 use crate::errors::os_error;
 use crate::marker::Marker;
 use crate::restored::{CLONE_INFO, INFO_FILES, find_file, value_in};
@@ -36,8 +32,6 @@ pub(crate) const IDENTITY: &str = "auto.cnf";
 const MAX_MEMORY: u64 = 1024;
 /// The tool's own default.
 const MIN_MEMORY: u64 = 96;
-/// A system call moves up to this much.
-const CHUNK: usize = 512 << 10;
 /// All that was written must reach the disk.
 const SYNC_LIMIT: Duration = Duration::from_secs(1800);
 
@@ -113,17 +107,18 @@ impl<F: Flavor> Server<F> {
         index: usize,
     ) -> Result<()> {
         let (layout, account) = (&self.settings.layout, &self.settings.account);
-        let bytes = source.open(index).await?;
         let keep_open = tool.kind.keeps_open && source.links().len() > 1;
         if index == 0 {
-            self.unpack_stream(tool, bytes, &layout.data_dir()).await?;
+            self.unpack_stream(Format::Xbstream, source, 0, &layout.data_dir())
+                .await?;
             check_part(&layout.data_dir(), false)?;
             self.check_data_version().await?;
             return self.apply(tool, keep_open, None).await;
         }
         let number = index.to_string();
         let increment = Scratch::new(&layout.mount_point, scratch::INCREMENT, &number, account)?;
-        self.unpack_stream(tool, bytes, increment.path()).await?;
+        self.unpack_stream(Format::Xbstream, source, index, increment.path())
+            .await?;
         check_part(increment.path(), true)?;
         self.apply(tool, keep_open, Some(increment.path())).await?;
         increment.remove().await;
@@ -132,23 +127,25 @@ impl<F: Flavor> Server<F> {
 
     async fn unpack_stream(
         &self,
-        tool: &InstalledTool,
-        bytes: Bytestream,
+        format: Format,
+        source: &dyn RestoreSource,
+        index: usize,
         dir: &Path,
     ) -> Result<()> {
         let account = &self.settings.account;
-        let unpacked = Command::new(&tool.unpacker)
-            .args(["-x", "-C"])
-            .arg(dir)
-            .arg(format!("--parallel={}", parallel()))
-            .user(account.uid, account.gid)
-            .feed(bytes, |_line| {})
-            .await;
-        match unpacked {
-            Ok(_) => Ok(()),
-            Err(FeedError::Source(error)) => Err(broken(error)),
-            Err(FeedError::Child(error)) => Err(os_error(error)),
-        }
+        let owner = Owner {
+            uid: account.uid,
+            gid: account.gid,
+        };
+        let bytes = source.open(index).await?;
+        archive::unpack(format, bytes, dir.to_owned(), owner)
+            .await
+            .map_err(|error| match error {
+                UnpackError::Source(error) => broken(error),
+                UnpackError::Archive(error) => {
+                    Error::failed(format!("the archive cannot be unpacked: {error}"))
+                }
+            })
     }
 
     /// Lets the tool apply the log of the data, or an increment to it.
@@ -189,19 +186,8 @@ impl<F: Flavor> Server<F> {
     /// Unpacks the archive of a clone.
     async fn unpack_clone(&self, source: &dyn RestoreSource, index: usize) -> Result<()> {
         let data_dir = self.settings.layout.data_dir();
-        let account = self.settings.account.clone();
-        let bytes = source.open(index).await?;
-        let (reader, writer) = io::pipe().map_err(os_error)?;
-        guest::enlarge_pipe(&writer);
-        let sender = Sender::from_owned_fd(writer.into()).map_err(os_error)?;
-        let dir = data_dir.clone();
-        let unpacking =
-            tokio::task::spawn_blocking(move || archive::unpack(reader, &dir, &account));
-        let pumped = pump(bytes, sender).await;
-        let unpacked = unpacking.await.map_err(os_error)?;
-        // Whatever the archive looks like without its end.
-        pumped.map_err(broken)?;
-        unpacked.map_err(|error| Error::failed(format!("the archive is damaged: {error}")))?;
+        self.unpack_stream(Format::Tar, source, index, &data_dir)
+            .await?;
         if find_file(&data_dir, &[CLONE_INFO]).is_none() {
             return Err(incomplete(CLONE_INFO));
         }
@@ -229,18 +215,6 @@ impl<F: Flavor> Server<F> {
             .await
             .map(drop)
             .map_err(os_error)
-    }
-}
-
-/// Passes bytes on until their end, or until nobody reads any more: why, the
-/// reader knows.
-async fn pump(mut bytes: Bytestream, mut sender: Sender) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let filled = bytes.read(&mut buffer).await?;
-        if filled == 0 || sender.write_all(&buffer[..filled]).await.is_err() {
-            return Ok(());
-        }
     }
 }
 

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use archive::FILE_MODE;
 use datastore::{Error, ErrorKind, Restored, Result};
 use guest::{Attributes, Command};
 use tracing::{error, info, warn};
 
-use crate::archive::FILE_MODE;
 use crate::cnf::Document;
 use crate::credentials::{Login, OS_ADMIN, ROOT};
 use crate::errors::{os_error, sql_error};

@@ -26,9 +26,7 @@ const LAST_WORDS: usize = 5;
 pub(crate) struct Tool {
     /// Names of the program, newest first.
     pub(crate) programs: &'static [&'static str],
-    /// Names of the program that unpacks its streams.
-    pub(crate) unpackers: &'static [&'static str],
-    /// The package that provides both.
+    /// The package that provides it.
     pub(crate) package: &'static str,
     /// Whether a backup must be kept open (`--apply-log-only`) until the last
     /// increment is in.
@@ -55,7 +53,6 @@ impl Tool {
 pub(crate) struct InstalledTool {
     pub(crate) kind: &'static Tool,
     pub(crate) program: PathBuf,
-    pub(crate) unpacker: PathBuf,
     /// Its own version; mariadb-backup has that of the server.
     pub(crate) own: Number,
 }
@@ -73,8 +70,6 @@ impl<F: Flavor> Server<F> {
         };
         let program = self.find_tool(kind.programs);
         let program = program.ok_or_else(|| missing(kind.programs))?;
-        let unpacker = self.find_tool(kind.unpackers);
-        let unpacker = unpacker.ok_or_else(|| missing(kind.unpackers))?;
         let output = Command::new(&program).arg("--version").run().await;
         let output = output.map_err(os_error)?;
         // Some releases answer on one of them, some on the other.
@@ -100,12 +95,7 @@ impl<F: Flavor> Server<F> {
             )));
         }
         debug!(program = %program.display(), "Backup tool found.");
-        Ok(InstalledTool {
-            kind,
-            program,
-            unpacker,
-            own,
-        })
+        Ok(InstalledTool { kind, program, own })
     }
 }
 

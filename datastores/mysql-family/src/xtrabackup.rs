@@ -8,7 +8,6 @@ use crate::tool::Tool;
 /// one is in (XtraBackup manual, "Prepare an incremental backup").
 pub(crate) const XTRABACKUP: Tool = Tool {
     programs: &["xtrabackup"],
-    unpackers: &["xbstream"],
     package: "percona-xtrabackup",
     keeps_open: true,
     names_increments: |own| own < (8, 0, 27),

@@ -3,7 +3,8 @@
 use std::io;
 
 use bytes::Bytes;
-use libdeflater::{CompressionLvl, Compressor};
+
+use crate::gzip;
 
 /// Bytes of a block before compression. Large enough that starting afresh in
 /// each costs less than a hundredth of the ratio, small enough that several
@@ -29,21 +30,9 @@ impl Compression {
     /// Only when the level is out of range or memory is exhausted.
     pub(crate) fn compress(self, block: Bytes) -> io::Result<Bytes> {
         match self {
-            Self::Gzip(level) => gzip(&block, level).map(Bytes::from),
+            Self::Gzip(level) => gzip::member(&block, level).map(Bytes::from),
             Self::Zstd(level) => zstd::bulk::compress(&block, level.into()).map(Bytes::from),
             Self::None => Ok(block),
         }
     }
-}
-
-fn gzip(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
-    let level = CompressionLvl::new(level.into())
-        .map_err(|_| io::Error::other(format!("gzip has no level {level}")))?;
-    let mut compressor = Compressor::new(level);
-    let mut out = vec![0; compressor.gzip_compress_bound(block.len())];
-    let size = compressor
-        .gzip_compress(block, &mut out)
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    out.truncate(size);
-    Ok(out)
 }

@@ -1,15 +1,15 @@
 //! From stored bytes to the tool's stream, on a thread of its own.
 
 use std::io::{self, Read};
+use std::thread;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
 use md5::{Digest as _, Md5};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use crate::name::{Coding, Packing, Sealing};
-use crate::{Progress, age, legacy};
+use crate::{Progress, age, gzip, legacy};
 
 /// Bytes handed on at once.
 const CHUNK: usize = 1 << 20;
@@ -26,9 +26,11 @@ pub struct Keys {
 /// What comes from the store, in order.
 #[derive(Debug)]
 pub(crate) enum Fetched {
+    /// Bytes that have been compared with a checksum already.
+    Checked(Bytes),
     /// Bytes.
     Data(Bytes),
-    /// A part ends here; its MD5 if that is known, and its name.
+    /// A part of such bytes ends here; its MD5 if that is known, and its name.
     PartEnd(Option<String>, String),
     /// Everything has come.
     End,
@@ -98,8 +100,8 @@ fn decode(
         match coding.packed {
             Packing::Plain => pump(&mut clear, progress, out)?,
             Packing::Gzip => {
-                let buffered = io::BufReader::with_capacity(CHUNK, &mut clear);
-                pump(&mut MultiGzDecoder::new(buffered), progress, out)?;
+                let threads = thread::available_parallelism().map_or(1, usize::from);
+                gzip::decompress(&mut clear, threads, |piece| send(piece, progress, out))?;
             }
             Packing::Zstd => {
                 let buffered = io::BufReader::with_capacity(CHUNK, &mut clear);
@@ -139,17 +141,17 @@ fn pump(from: &mut impl Read, progress: &Progress, out: &Out) -> io::Result<()> 
         }
         let ended = filled < chunk.len();
         chunk.truncate(filled);
-        progress.add_plain(filled);
-        if out
-            .blocking_send(Ok(Decoded::Data(chunk.freeze())))
-            .is_err()
-        {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
+        send(chunk.freeze(), progress, out)?;
         if ended {
             return Ok(());
         }
     }
+}
+
+fn send(bytes: Bytes, progress: &Progress, out: &Out) -> io::Result<()> {
+    progress.add_plain(bytes.len());
+    out.blocking_send(Ok(Decoded::Data(bytes)))
+        .map_err(|_| io::ErrorKind::BrokenPipe.into())
 }
 
 /// The fetched bytes as a reader that compares checksums as they pass.
@@ -174,6 +176,7 @@ impl Source {
     fn advance(&mut self) -> io::Result<()> {
         while self.current.is_empty() && !self.ended {
             match self.input.blocking_recv() {
+                Some(Ok(Fetched::Checked(bytes))) => self.current = bytes,
                 Some(Ok(Fetched::Data(bytes))) => {
                     self.digest.update(&bytes);
                     self.current = bytes;

@@ -138,7 +138,7 @@ struct Piece {
     range: Range<u64>,
     /// MD5 of exactly these bytes.
     md5: Option<String>,
-    /// Set for the last piece of a part.
+    /// Set for the last of several pieces of a part.
     end: Option<Fetched>,
 }
 
@@ -157,7 +157,7 @@ fn pieces(parts: Vec<ReadPart>) -> impl Iterator<Item = Piece> + Send {
                 object: object.clone(),
                 range: from..(from + size).min(end),
                 md5: md5.clone().filter(|_| count == 1),
-                end: (number + 1 == count)
+                end: (count > 1 && number + 1 == count)
                     .then(|| Fetched::PartEnd(md5.clone(), object.name.clone())),
             }
         })
@@ -176,15 +176,18 @@ async fn fetch_all(
             let store = store.clone();
             async move {
                 let bytes = fetch(store.as_ref(), &piece, retry).await?;
-                Ok((bytes, piece.end))
+                let data = match piece.md5 {
+                    Some(_) => Fetched::Checked(bytes),
+                    None => Fetched::Data(bytes),
+                };
+                Ok((piece.range, data, piece.end))
             }
         })
         .buffered(fetches.max(1));
     while let Some(next) = fetched.next().await {
-        let (bytes, end): (Bytes, Option<Fetched>) = next?;
-        progress.add_stored(bytes.len() as u64);
-        let data = (!bytes.is_empty()).then_some(Fetched::Data(bytes));
-        for item in data.into_iter().chain(end) {
+        let (range, data, end): (Range<u64>, Fetched, Option<Fetched>) = next?;
+        progress.add_stored(range.end - range.start);
+        for item in [Some(data), end].into_iter().flatten() {
             if out.send(Ok(item)).await.is_err() {
                 return Ok(());
             }

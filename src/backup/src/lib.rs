@@ -18,6 +18,7 @@ mod codec;
 mod decode;
 mod download;
 mod error;
+mod gzip;
 mod legacy;
 mod limit;
 mod name;
@@ -34,8 +35,3 @@ pub use name::{Coding, Packing, Sealing, coding_of, object_name};
 pub use plan::PartPlan;
 pub use progress::Progress;
 pub use upload::{Orphans, Remember, Sent, Upload, UploadSettings};
-
-/// CRC-32 as gzip and xbstream have it.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    libdeflater::crc32(bytes)
-}

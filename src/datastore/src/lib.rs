@@ -5,10 +5,13 @@
 
 mod backup;
 mod error;
+mod logs;
 mod model;
 mod paging;
+mod replication;
 mod secret;
 mod status;
+mod tls;
 mod traits;
 
 pub use backup::{
@@ -16,8 +19,13 @@ pub use backup::{
     RestoreSource, Restored,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use logs::{LogKind, ServerLog};
 pub use model::{Database, PasswordChange, User, UserAttributes};
 pub use paging::{Page, PageRequest};
+pub use replication::{
+    Endpoint, LastTransaction, ReplicaContext, ReplicaRequest, ReplicationAccount,
+};
 pub use secret::Secret;
 pub use status::ServiceStatus;
+pub use tls::{TlsFiles, TlsMaterial, TlsMode};
 pub use traits::{Datastore, PrepareRequest, StopOutcome};

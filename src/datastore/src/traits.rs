@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::{
-    BackupRequest, BackupStream, Database, Error, Page, PageRequest, PasswordChange, ReadLock,
-    RestoreSource, Restored, Result, Secret, ServiceStatus, User, UserAttributes,
+    BackupRequest, BackupStream, Database, Error, LastTransaction, Page, PageRequest,
+    PasswordChange, ReadLock, ReplicaContext, ReplicaRequest, ReplicationAccount, RestoreSource,
+    Restored, Result, Secret, ServerLog, ServiceStatus, TlsFiles, TlsMaterial, TlsMode, User,
+    UserAttributes,
 };
 
 /// Everything `prepare` needs to turn an empty volume into a running server.
@@ -20,6 +22,9 @@ pub struct PrepareRequest {
     /// Version the control plane believes to install; for messages only, the
     /// server's own answer decides behaviour.
     pub datastore_version: Option<String>,
+    /// What it becomes a replica of; its data comes from a backup or a volume
+    /// snapshot of that source.
+    pub replica: Option<ReplicaRequest>,
 }
 
 /// How `stop` ended.
@@ -185,5 +190,130 @@ pub trait Datastore: Send + Sync {
     /// Keeps the server from writing, so that its volume can be snapshotted.
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         Err(Error::not_supported("Preparing for volume snapshots"))
+    }
+
+    /// Like [`prepare`](Self::prepare), on a new root disk, with the data and
+    /// accounts that are on the volume, whoever has put them there. `tls` is the
+    /// mode the instance has, when its files are on the volume.
+    async fn rebuild(&self, _request: &PrepareRequest, _tls: Option<TlsMode>) -> Result<()> {
+        Err(Error::not_supported("Rebuilding"))
+    }
+
+    /// Goes over to the version `target` of the server, if that is installed
+    /// and the data can be taken there; otherwise nothing changes.
+    async fn upgrade(&self, _target: &str) -> Result<()> {
+        Err(Error::not_supported("Upgrading"))
+    }
+
+    /// The class of Trove that source and replica must have in common, e.g.
+    /// `MysqlGTIDReplication`.
+    fn replication_strategy(&self) -> &'static str {
+        ""
+    }
+
+    /// The TCP port tenants and replicas connect to.
+    async fn port(&self) -> Result<u16> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Lets replicas follow this server. Nothing changes if they may already.
+    async fn enable_as_source(&self, _config: &str) -> Result<()> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// The account replicas log in with, made if there is none.
+    async fn replication_account(&self) -> Result<ReplicationAccount> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Where this source stands, for [`ReplicaContext::position`].
+    async fn source_position(&self) -> Result<serde_json::Map<String, Value>> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Makes the running server a replica and waits until it follows; `restart`
+    /// tells that its source has changed.
+    async fn attach_replica(
+        &self,
+        _context: &ReplicaContext,
+        _config: &str,
+        _restart: bool,
+    ) -> Result<()> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Makes a replica a server of its own, with everything it has received.
+    /// `for_failover`: it becomes a source. Returns the account it has followed
+    /// its source with, if the source knows it by that.
+    async fn detach_replica(&self, _for_failover: bool) -> Result<Option<String>> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Keeps everybody from writing, or lets them again; over restarts too.
+    async fn set_read_only(&self, _read_only: bool) -> Result<()> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// The last transaction here, in words that
+    /// [`wait_for_transaction`](Self::wait_for_transaction) understands.
+    async fn latest_transaction(&self) -> Result<String> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Waits until a transaction of the source has arrived and is visible.
+    async fn wait_for_transaction(
+        &self,
+        _transaction: &str,
+        _patience: std::time::Duration,
+    ) -> Result<()> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// The last transaction that has been received.
+    async fn last_transaction(&self) -> Result<LastTransaction> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// Ends being a source: what was made for replicas goes.
+    async fn demote_source(&self) -> Result<()> {
+        Err(Error::not_supported("Replication"))
+    }
+
+    /// The server's log files.
+    fn logs(&self) -> Vec<ServerLog> {
+        Vec::new()
+    }
+
+    /// Whether a log of the tenant's is switched on.
+    async fn log_enabled(&self, _name: &str) -> Result<bool> {
+        Err(Error::not_supported("Switching logs"))
+    }
+
+    /// Switches a log of the tenant's on or off, over restarts too. Tells
+    /// whether it becomes true only with a restart.
+    async fn set_log(&self, _name: &str, _enabled: bool) -> Result<bool> {
+        Err(Error::not_supported("Switching logs"))
+    }
+
+    /// Where the server has its TLS files; `None` when it has no TLS.
+    fn tls_files(&self) -> Option<TlsFiles> {
+        None
+    }
+
+    /// Whether the server offers TLS now.
+    async fn tls_enabled(&self) -> Result<bool> {
+        Err(Error::not_supported("TLS"))
+    }
+
+    /// Switches TLS on with a mode, or off, for the server and for every
+    /// account of the tenant's, those made later too. New material has been
+    /// validated; without it the files in place are used. Tells whether it
+    /// becomes true only with a restart. After an error all is as it was.
+    async fn set_tls(
+        &self,
+        _mode: Option<TlsMode>,
+        _material: Option<&TlsMaterial>,
+    ) -> Result<bool> {
+        Err(Error::not_supported("TLS"))
     }
 }

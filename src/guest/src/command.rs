@@ -25,7 +25,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 pub use error::CommandError;
-pub use stream::{FeedError, Running, enlarge_pipe};
+pub use stream::{Running, enlarge_pipe};
 
 /// Where programs are looked for, and the `PATH` of every child. It does not
 /// depend on how the agent was started.

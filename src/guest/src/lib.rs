@@ -22,7 +22,7 @@ mod service;
 mod volume;
 
 pub use account::{Account, AccountError, ensure_service_account};
-pub use command::{Command, CommandError, FeedError, Output, Running, enlarge_pipe};
+pub use command::{Command, CommandError, Output, Running, enlarge_pipe};
 pub use facts::{Hardware, ProcessDiagnostics, hardware, max_open_files, process_diagnostics};
 pub use files::{
     Attributes, FileError, ensure_directory, read_optional, remove_if_exists, write_atomic,

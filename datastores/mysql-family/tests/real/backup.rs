@@ -10,7 +10,8 @@ use tokio::io::AsyncReadExt;
 use crate::chain::{Chain, checksums, names_in};
 use crate::harness::{Fixture, Product, Site};
 
-const TABLES: &str = "shop.a, shop.b, shop.old, shop.made_later";
+const TABLES: &str =
+    "shop.a, shop.b, shop.old, shop.sorted, shop.squeezed, shop.empty, shop.made_later";
 
 async fn fill(fixture: &Fixture) {
     fixture
@@ -20,6 +21,12 @@ async fn fill(fixture: &Fixture) {
             "CREATE TABLE shop.b LIKE shop.a",
             "CREATE TABLE shop.old (id INT, v TEXT) ENGINE = MyISAM",
             "INSERT INTO shop.old VALUES (1, 'one')",
+            // Files of every kind that a tool sends in its own way.
+            "CREATE TABLE shop.sorted (id INT, v TEXT) ENGINE = Aria",
+            "INSERT INTO shop.sorted VALUES (1, 'one')",
+            "CREATE TABLE shop.squeezed (v TEXT) ENGINE = InnoDB PAGE_COMPRESSED = 1",
+            "INSERT INTO shop.squeezed SELECT REPEAT('x', 8000) FROM information_schema.COLLATIONS",
+            "CREATE TABLE shop.empty (id INT) ENGINE = MyISAM",
             "INSERT INTO shop.a (v) SELECT REPEAT('x', 500) FROM information_schema.COLLATIONS",
             "INSERT INTO shop.b (v) SELECT v FROM shop.a",
             "CREATE USER tenant@'%' IDENTIFIED BY 'tenants_word'",
@@ -289,13 +296,10 @@ async fn tools_that_do_not_fit_are_refused() {
     let text = refused().await;
     assert!(text.contains("install mariadb-backup"), "{text}");
     // A double: it only tells a version, of a server that is not here.
-    for name in ["mariadb-backup", "mbstream"] {
-        let script =
-            "#!/bin/sh\necho 'mariadb-backup based on MariaDB server 10.2.3-MariaDB' >&2\n";
-        std::fs::write(tools.join(name), script).unwrap();
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(tools.join(name), executable).unwrap();
-    }
+    let script = "#!/bin/sh\necho 'mariadb-backup based on MariaDB server 10.2.3-MariaDB' >&2\n";
+    std::fs::write(tools.join("mariadb-backup"), script).unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(tools.join("mariadb-backup"), executable).unwrap();
     let text = refused().await;
     assert!(
         text.contains("is made for MariaDB 10.2.3, but the server is MariaDB"),

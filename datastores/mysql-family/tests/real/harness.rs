@@ -227,6 +227,7 @@ impl Site {
             config_contents: self.template(),
             overrides: BTreeMap::new(),
             datastore_version: None,
+            replica: None,
         }
     }
 

@@ -97,7 +97,7 @@ async fn damaged_backups_are_refused() {
     let mut noise = chain().first(1);
     noise.bytes[0] = b"<html>not found</html>".repeat(1000);
     let text = refused(&noise).await;
-    assert!(text.contains("mbstream"), "{text}");
+    assert!(text.contains("no xbstream"), "{text}");
 }
 
 /// A small volume, unmounted when dropped.

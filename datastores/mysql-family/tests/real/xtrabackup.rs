@@ -65,8 +65,6 @@ impl Double<'_> {
             .replace("@MBSTREAM@", mbstream)
             .replace("@END@", self.end);
         write_program(&tools.join("xtrabackup"), &text);
-        let unpack = format!("#!/bin/sh\nexec {mbstream} \"$@\"\n");
-        write_program(&tools.join("xbstream"), &unpack);
     }
 }
 

@@ -97,7 +97,8 @@ pub async fn backup(
             for index in 0..chain.links().len() {
                 let found = verify(&chain, index).await?;
                 let location = &chain.links()[index].location;
-                text_line(&format!("{location}: {found}"));
+                let (files, bytes) = (found.files, found.bytes);
+                text_line(&format!("{location}: ok, {files} files, {bytes} bytes"));
             }
         }
         BackupAction::Restore { source } => {

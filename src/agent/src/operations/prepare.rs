@@ -62,6 +62,7 @@ impl PrepareCall {
                     .optional::<BTreeMap<_, _>>("overrides")?
                     .unwrap_or_default(),
                 datastore_version: args.optional("ds_version")?,
+                replica: None,
             },
             backup: args.optional("backup_info")?,
             unsupported,

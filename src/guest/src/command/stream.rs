@@ -1,38 +1,23 @@
 //! Children that gigabytes pass through: what they print is handed on as it
-//! comes, and what they read comes from somewhere else.
+//! comes.
 
 use std::{io, os::fd::AsFd, process::ExitStatus};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, ChildStderr, ChildStdout},
     task::JoinHandle,
     time,
 };
 use tracing::debug;
 
-use super::{
-    Command, CommandError, Output, PIPE_GRACE, ProcessGroup, REAP_GRACE, STDERR_LIMIT, read_tail,
-};
+use super::{Command, CommandError, Output, PIPE_GRACE, ProcessGroup, REAP_GRACE, STDERR_LIMIT};
 
 /// What an unprivileged process may ask for (`/proc/sys/fs/pipe-max-size`).
 const PIPE_SIZE: i32 = 1 << 20;
-/// A system call moves up to this much of a child's input.
-const CHUNK: usize = 512 << 10;
 /// Longer lines reach the callback in pieces.
 const LINE_LIMIT: u64 = 16 << 10;
-
-/// Why a child did not take in what it was fed.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// The bytes could not be read; the child has been killed.
-    #[error("{0}")]
-    Source(#[source] io::Error),
-    /// The child failed, or ended before it had read everything.
-    #[error(transparent)]
-    Child(#[from] CommandError),
-}
 
 impl Command {
     /// Starts the program and hands out its standard output. `on_line` gets
@@ -62,56 +47,6 @@ impl Command {
                 program: running.program.clone(),
                 reason: io::ErrorKind::BrokenPipe.into(),
             }),
-        }
-    }
-
-    /// Runs the program to its end with `source` as its standard input; any
-    /// status but 0 is an error, and so is an end before that of the input.
-    ///
-    /// There is no limit in time: the source sets the pace.
-    pub async fn feed(
-        self,
-        source: impl AsyncRead + Unpin + Send,
-        mut on_line: impl FnMut(&str) + Send + 'static,
-    ) -> Result<Output, FeedError> {
-        let program = self.name();
-        let broken = |reason| CommandError::Spawn {
-            program: program.clone(),
-            reason,
-        };
-        let mut child = self.spawn(true)?;
-        debug!(command = ?self, "Command started.");
-        let mut group = ProcessGroup(child.id());
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let log = tokio::spawn(read_lines(stderr, move |line| on_line(line)));
-        let printed = tokio::spawn(async move {
-            let mut printed = Vec::new();
-            // What was lost of the text is only missing in a message.
-            let _broken = read_tail(stdout, &mut printed).await;
-            printed
-        });
-        let pumped = tokio::select! {
-            // An end of the input and of the child may be seen at once.
-            biased;
-            pumped = pump(source, stdin) => pumped.map_err(FeedError::Source)?,
-            _ended = child.wait() => Pumped::Part,
-        };
-        let status = child.wait().await.map_err(broken)?;
-        group.release();
-        let output = Output {
-            status,
-            stdout: joined(printed).await,
-            stderr: joined(log).await,
-        };
-        debug!(program, %status, "Command finished.");
-        match pumped {
-            Pumped::All if status.success() => Ok(output),
-            Pumped::Part if status.success() => {
-                let reason = io::Error::other("it ended before it had read its input");
-                Err(broken(reason).into())
-            }
-            _ => Err(output.into_error(program).into()),
         }
     }
 }
@@ -156,31 +91,6 @@ impl Running {
     pub async fn kill(mut self) {
         self.group.kill();
         let _reaped = time::timeout(REAP_GRACE, self.child.wait()).await;
-    }
-}
-
-/// How much of the source has gone into the child.
-enum Pumped {
-    All,
-    /// The child has closed its input.
-    Part,
-}
-
-async fn pump(mut source: impl AsyncRead + Unpin, stdin: Option<ChildStdin>) -> io::Result<Pumped> {
-    let Some(mut stdin) = stdin else {
-        return Ok(Pumped::Part);
-    };
-    enlarge_pipe(&stdin);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let filled = source.read(&mut buffer).await?;
-        if filled == 0 {
-            return Ok(Pumped::All);
-        }
-        // EPIPE: the child's own words tell more.
-        if stdin.write_all(&buffer[..filled]).await.is_err() {
-            return Ok(Pumped::Part);
-        }
     }
 }
 

@@ -1,24 +1,22 @@
-//! Data directories as tar archives.
+//! tar archives of data directories.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown, lchown};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use guest::Account;
 use tar::{Archive, Builder, EntryType, Header};
 
-/// A system call moves up to this much.
-const CHUNK: usize = 512 << 10;
-/// Modes of what is unpacked: the server's account alone writes, its group
-/// reads.
-pub(crate) const DIRECTORY_MODE: u32 = 0o750;
-pub(crate) const FILE_MODE: u32 = 0o640;
+use crate::directory::{DIRECTORY_MODE, Directory, FILE_MODE};
+use crate::{CHUNK, bad};
 
 /// Writes everything in `dir`, and then the `last` files, as an archive, and
 /// removes every file as soon as it is written: the copy is not needed a
 /// second time, and its space is the tenant's. Blocks.
-pub(crate) fn pack(dir: &Path, last: &[(&str, String)], writer: impl Write) -> io::Result<()> {
+///
+/// # Errors
+/// Of files and of the writer, and when there is something else than files and
+/// directories.
+pub fn pack(dir: &Path, last: &[(&str, String)], writer: impl Write) -> io::Result<()> {
     let mut builder = Builder::new(BufWriter::with_capacity(CHUNK, writer));
     pack_directory(&mut builder, dir, Path::new(""))?;
     for (name, text) in last {
@@ -63,32 +61,17 @@ fn header_of(kind: EntryType, size: u64) -> Header {
     header
 }
 
-/// Unpacks an archive into the directory `dir`, for `account`, and reads to
-/// the end of `reader`. What is there already is never replaced; nothing but
-/// files and directories below `dir` is accepted. Blocks.
-pub(crate) fn unpack(reader: impl Read, dir: &Path, account: &Account) -> io::Result<()> {
+/// Unpacks an archive up to its end mark.
+pub(crate) fn unpack(reader: impl Read, directory: &Directory) -> io::Result<()> {
     let mut archive = Archive::new(BufReader::with_capacity(CHUNK, reader));
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
-        let Some(path) = below(dir, &name) else {
-            let text = format!("{} would leave the data directory", name.display());
-            return Err(io::Error::other(text));
-        };
         match entry.header().entry_type() {
-            EntryType::Directory => make_directory(&path, account)?,
+            EntryType::Directory => directory.make(&name)?,
             EntryType::Regular => {
-                if let Some(parent) = path.parent().filter(|parent| *parent != dir) {
-                    make_directory(parent, account)?;
-                }
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(FILE_MODE)
-                    .open(&path)?;
-                fchown(&file, Some(account.uid), Some(account.gid))?;
                 let size = entry.size();
-                let mut file = BufWriter::with_capacity(CHUNK, file);
+                let mut file = BufWriter::with_capacity(CHUNK, directory.open(&name, false)?);
                 let copied = io::copy(&mut entry, &mut file)?;
                 file.flush()?;
                 if copied != size {
@@ -97,37 +80,11 @@ pub(crate) fn unpack(reader: impl Read, dir: &Path, account: &Account) -> io::Re
             }
             other => {
                 let text = format!("{} is of type {other:?}", name.display());
-                return Err(io::Error::other(text));
+                return Err(bad(text));
             }
         }
     }
-    // Whether the bytes were right is known only at their end.
-    io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    Ok(())
-}
-
-/// Where an entry goes, if that is below `dir`.
-fn below(dir: &Path, name: &Path) -> Option<PathBuf> {
-    let mut path = dir.to_owned();
-    for component in name.components() {
-        match component {
-            Component::Normal(part) => path.push(part),
-            Component::CurDir => {}
-            _ => return None,
-        }
-    }
-    Some(path)
-}
-
-fn make_directory(path: &Path, account: &Account) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(path)?;
-    lchown(path, Some(account.uid), Some(account.gid))
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
 }
 
 #[cfg(test)]
@@ -135,14 +92,15 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::Owner;
 
-    fn own_account(dir: &Path) -> Account {
+    fn unpack_into(bytes: &[u8], dir: &Path) -> io::Result<()> {
         let own = std::fs::metadata(dir).unwrap();
-        Account {
-            name: "database".into(),
+        let owner = Owner {
             uid: own.uid(),
             gid: own.gid(),
-        }
+        };
+        unpack(bytes, &Directory::new(dir.to_owned(), owner))
     }
 
     #[test]
@@ -158,7 +116,7 @@ mod tests {
         let mut bytes = Vec::new();
         pack(&from, &[("info", "k = v\n".into())], &mut bytes).unwrap();
         assert!(!from.join("ibdata1").exists());
-        unpack(bytes.as_slice(), &to, &own_account(dir.path())).unwrap();
+        unpack_into(&bytes, &to).unwrap();
         assert_eq!(std::fs::read(to.join("ibdata1")).unwrap(), big);
         assert_eq!(
             std::fs::read(to.join(&long).join("t@002d1.ibd")).unwrap(),
@@ -171,9 +129,9 @@ mod tests {
         let other = dir.path().join("other");
         std::fs::create_dir(&other).unwrap();
         let part = &bytes[..1_000_000];
-        unpack(part, &other, &own_account(dir.path())).unwrap_err();
+        unpack_into(part, &other).unwrap_err();
         // Nothing is replaced.
-        unpack(bytes.as_slice(), &to, &own_account(dir.path())).unwrap_err();
+        unpack_into(&bytes, &to).unwrap_err();
     }
 
     #[test]
@@ -207,7 +165,7 @@ mod tests {
             ("device", EntryType::Char),
         ] {
             let bytes = archive(name, kind);
-            let result = unpack(bytes.as_slice(), &inside, &own_account(dir.path()));
+            let result = unpack_into(&bytes, &inside);
             assert!(result.is_err(), "{name}");
         }
         assert!(!dir.path().join("out").exists());

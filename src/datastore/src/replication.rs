@@ -1,0 +1,61 @@
+//! What the agent and a datastore say to each other about replication. Shapes
+//! follow the replication snapshot and the replica context of Trove
+//! (`trove/guestagent/strategies/replication`), because they cross the wire.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Secret;
+
+/// Where a replica finds its source (`master`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Address or name.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The account that replicas log in with (`replication_user`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicationAccount {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Everything a replica needs to follow its source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaContext {
+    /// The source.
+    pub source: Endpoint,
+    /// How to log in there.
+    pub account: ReplicationAccount,
+    /// Where the source stands (`log_position`); what is in it is the
+    /// datastore's own business.
+    pub position: Map<String, Value>,
+    /// Where the data stands that the replica was made of, when a volume
+    /// snapshot brought it (`dataset`). Empty otherwise: the data itself tells.
+    pub dataset: Map<String, Value>,
+    /// TLS material and mode of the source, if it has some.
+    pub tls: Option<crate::TlsMaterial>,
+}
+
+/// A replica to be made in `prepare`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaRequest {
+    /// Its source.
+    pub context: ReplicaContext,
+    /// Configuration of replicas from the control plane's templates.
+    pub config: String,
+}
+
+/// The last transaction a replica has seen (`get_last_txn`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastTransaction {
+    /// Who made it: replicas of one source agree in this.
+    pub source: Option<String>,
+    /// Its number: the higher, the nearer to the source.
+    pub number: u64,
+}
