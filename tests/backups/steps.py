@@ -76,14 +76,13 @@ class Owner(Instance):
         client = self.login(USER, PASSWORD, DATABASE)
         kib = megabytes * 1024
         client.execute(
-            "create table if not exists filler "
-            "(id int auto_increment primary key, bytes blob) engine=innodb; "
-            "insert into filler (bytes) values (random_bytes(1024))"
+            f"create table if not exists filler ({self.product.filler}); "
+            "insert into filler (bytes) values ('the first')"
         )
         while (have := int(client.execute("select count(*) from filler")[0][0])) < kib:
             client.execute(
-                "insert into filler (bytes) select random_bytes(1024) from filler "
-                f"limit {min(have, kib - have)}"
+                f"insert into filler (bytes) select {self.product.random_kib} "
+                f"from filler limit {min(have, kib - have)}"
             )
 
     def write(self, text: str) -> None:
@@ -100,8 +99,8 @@ class Owner(Instance):
 
     def checksums(self, *tables: str) -> list[list[str]]:
         """Checksums that the server makes of whole tables."""
-        names = ", ".join(f"{DATABASE}.{table}" for table in tables)
-        return self.admin(f"checksum table {names}")
+        query = self.product.checksum
+        return [self.admin(query.format(table), DATABASE)[0] for table in tables]
 
     def recorded(self, location: str, checksum: str) -> str:
         """Make a backup known as if it had been made of this instance; its id."""

@@ -36,6 +36,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rows", type=int, default=131_072, help="in each table that is backed up"
     )
+    parser.add_argument(
+        "--datastore", choices=backups.SOURCES, help="backups of one of them"
+    )
     parser.add_argument("--only", choices=PARTS, help="one part of it")
     return parser.parse_args(argv)
 
@@ -90,10 +93,12 @@ def main(argv: list[str]) -> int:
                 some, several = create_active.compare(lab, options.creates, progress.say)
             found += some
             notes += several
-        if options.only in (None, "backup"):
-            with progress.step("Backups, by both programs"):
+        for datastore in backups.SOURCES if options.only in (None, "backup") else ():
+            if options.datastore not in (None, datastore):
+                continue
+            with progress.step(f"Backups of {datastore}, by both programs"):
                 some, several = backups.compare(
-                    lab, options.agent, options.backups, options.rows, progress
+                    lab, datastore, options.agent, options.backups, options.rows, progress
                 )
             found += some
             notes += several

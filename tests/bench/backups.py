@@ -20,11 +20,13 @@ from time import monotonic
 from lab import network
 from lab.clients.openstack import environment
 from lab.lab import Lab
-from lab.local_server import ADMIN, PASSWORD, LocalServer, Room
+from lab.local_server import ADMIN, PASSWORD
 from lab.progress import Progress
-from lab.upstream_backup import Backup, UpstreamBackup
+from lab.room import Room, Tools
+from lab.upstream_backup import DIRECTORIES, Backup, UpstreamBackup
 
 from bench import data, watched
+from bench.data import Data, Server
 from bench.report import MEGABYTE, Bar, Row
 from bench.watched import Used
 
@@ -33,8 +35,8 @@ CONFIG = "/etc/trove/conf.d"
 GUEST_INFO = """\
 [DEFAULT]
 guest_id = {guest}
-datastore_manager = mariadb
-datastore_version = 10.11
+datastore_manager = {datastore}
+datastore_version = {series}
 """
 GUEST_CONF = """\
 [DEFAULT]
@@ -47,6 +49,9 @@ OPTION_FILE = """\
 user = {user}
 password = {password}
 """
+SOURCES: dict[str, type[Data]] = {
+    kind.datastore: kind for kind in (data.MariaDb, data.PostgreSql)
+}
 # Raw uploads: as many streams at once, each of as many bytes.
 STREAMS, STREAM_BYTES = 4, 256 << 20
 BLOCK = 1 << 20
@@ -64,8 +69,9 @@ class Run:
 class Ours:
     """`trove-guestagent backup`, with one of its compressions."""
 
-    def __init__(self, lab: Lab, binary: Path, compression: str) -> None:
+    def __init__(self, lab: Lab, tools: Tools, binary: Path, compression: str) -> None:
         self._lab = lab
+        self._tools = tools
         # The checkout may be where the room has a /tmp of its own.
         self._binary = lab.state / "work" / "trove-guestagent"
         shutil.copy2(binary, self._binary)
@@ -80,19 +86,22 @@ class Ours:
 
     def _command(self, directory: Path, arguments: list[str]) -> list[str]:
         """The one place that knows our command line."""
-        guest = GUEST_INFO.format(guest=uuid.UUID(int=1))
+        tools = self._tools
+        guest = GUEST_INFO.format(
+            guest=uuid.UUID(int=1), datastore=tools.datastore, series=tools.series
+        )
         files = {
             f"{CONFIG}/guest_info.conf": guest,
             f"{CONFIG}/trove-guestagent.conf": GUEST_CONF.format(
                 compression=self._compression
             ),
-            "/var/lib/mysql/conf.d/os_admin.cnf": OPTION_FILE.format(
-                user=ADMIN, password=PASSWORD
-            ),
         }
-        login = [f"{name}={value}" for name, value in environment("demo").items()]
-        program = ["env", *login, str(self._binary), f"--config-dir={CONFIG}"]
-        room = Room(directory, self._scratch, self._lab.backup_tools())
+        if tools.datastore == "mariadb":
+            login = OPTION_FILE.format(user=ADMIN, password=PASSWORD)
+            files["/var/lib/mysql/conf.d/os_admin.cnf"] = login
+        account = [f"{name}={value}" for name, value in environment("demo").items()]
+        program = ["env", *account, str(self._binary), f"--config-dir={CONFIG}"]
+        room = Room(directory, self._scratch, tools)
         argv = room.command([*program, "backup", *arguments], files)
         return network.entering(self._lab.name, argv)
 
@@ -121,6 +130,7 @@ class Upstream:
     """Upstream's program."""
 
     side = "upstream"
+    # PostgreSQL's tool compresses by itself.
     programs = ("python", "gzip")
 
     def __init__(self, lab: Lab, program: UpstreamBackup) -> None:
@@ -132,11 +142,14 @@ class Upstream:
         return self._program.scratch
 
     def backup(self, server: Path) -> list[str]:
-        return self._program.backup_command("mariadb", server, str(uuid.uuid4()))
+        datastore = self._program.tools.datastore
+        return self._program.backup_command(datastore, server, str(uuid.uuid4()))
 
     def restore(self, backup: Backup, target: Path) -> list[str]:
-        (target / "data").mkdir(parents=True)
-        return self._program.restore_command("mariadb", backup, target)
+        datastore = self._program.tools.datastore
+        for directory in DIRECTORIES[datastore]:
+            (target / directory).mkdir(parents=True)
+        return self._program.restore_command(datastore, backup, target)
 
     @staticmethod
     def verdict(output: str) -> Backup:
@@ -155,11 +168,12 @@ Side = Ours | Upstream
 class Comparison:
     """One server, all sides."""
 
-    def __init__(self, lab: Lab, server: LocalServer, sides: list[Side]) -> None:
-        self._lab = lab
+    def __init__(self, source: Data, server: Server, sides: list[Side]) -> None:
+        self._lab = source.lab
+        self._data = source
         self._server = server
         self._sides = sides
-        self._sums = data.sums(server)
+        self._sums = source.sums(server)
         self.runs: dict[str, list[Run]] = {side.side: [] for side in sides}
 
     def measure(self, number: int, say: Callable[[str], None]) -> None:
@@ -195,22 +209,29 @@ class Comparison:
 
     def _check(self, target: Path) -> None:
         """A restore that loses data is not fast but wrong."""
-        server = LocalServer(self._lab, self._lab.backup_tools(), target)
+        server = self._data.server(target)
         try:
-            server.start(without_accounts=True)
-            if data.sums(server) != self._sums:
+            self._data.start_restored(server)
+            if self._data.sums(server) != self._sums:
                 raise RuntimeError("restored data differs")
         finally:
             server.stop()
 
 
-def limits(lab: Lab, server: LocalServer) -> str:
+STREAMS_ALONE = {
+    "mariadb": "mariadb-backup --defaults-file=/etc/mysql/my.cnf --backup "
+    f"--stream=xbstream --user={ADMIN} --password={PASSWORD}",
+    "postgresql": "pg_basebackup --username=postgres --format=tar --wal-method=fetch "
+    "--checkpoint=fast --pgdata=-",
+}
+
+
+def limits(source: Data, server: Server) -> str:
     """What tool, upstream's compressor and store take alone."""
-    tools, scratch = lab.backup_tools(), lab.state / "ours"
+    lab, scratch = source.lab, source.lab.state / "ours"
     scratch.mkdir(parents=True, exist_ok=True)
-    room = Room(server.directory, scratch, tools)
-    login = f"--user={ADMIN} --password={PASSWORD}"
-    stream = f"mariadb-backup --defaults-file=/etc/mysql/my.cnf --backup --stream=xbstream {login}"
+    room = Room(server.directory, scratch, source.tools)
+    stream = STREAMS_ALONE[source.datastore]
 
     def alone(script: str) -> float:
         argv = room.command(["sh", "-c", script])
@@ -250,32 +271,33 @@ def _upload_rate(lab: Lab) -> float:
 
 
 def compare(
-    lab: Lab, binary: Path, runs: int, rows: int, progress: Progress
+    lab: Lab, datastore: str, binary: Path, runs: int, rows: int, progress: Progress
 ) -> tuple[list[Row], list[str]]:
     """Rows and notes; the lab has its object store."""
-    source = data.made(lab, rows, progress)
+    what = SOURCES[datastore](lab)
+    source = data.made(what, rows, progress)
     (lab.state / "work").mkdir(exist_ok=True)
-    server = data.served(lab, source, lab.state / "work" / "bench-source")
+    server = data.served(what, source, lab.state / "work" / f"bench-{datastore}")
     with lab.inside():
-        program = lab.upstream_backup(container=CONTAINER)
+        program = lab.upstream_backup(container=CONTAINER, tools=what.tools)
     sides: list[Side] = [Upstream(lab, program)]
-    sides += [Ours(lab, binary, compression) for compression in ("gzip", "zstd")]
+    sides += [Ours(lab, what.tools, binary, each) for each in ("gzip", "zstd")]
     try:
-        told = limits(lab, server)
-        comparison = Comparison(lab, server, sides)
+        told = limits(what, server)
+        comparison = Comparison(what, server, sides)
         for number in range(runs):
             comparison.measure(number, progress.say)
     finally:
         server.stop()
     size = sum(f.stat().st_size for f in source.rglob("*") if f.is_file())
     notes = [
-        f"Backups: medians of {runs} runs of a MariaDB with {size / 1e9:.1f} GB on disk, "
+        f"Backups: medians of {runs} runs of {datastore} with {size / 1e9:.1f} GB on disk, "
         f"to Swift on the same {os.cpu_count()} CPUs. {told}"
     ]
-    return _rows(comparison.runs, sides), notes
+    return _rows(datastore, comparison.runs, sides), notes
 
 
-def _rows(runs: dict[str, list[Run]], sides: list[Side]) -> list[Row]:
+def _rows(datastore: str, runs: dict[str, list[Run]], sides: list[Side]) -> list[Row]:
     upstream = sides[0]
 
     def value(side: Side, quantity: Callable[[Run], float]) -> float:
@@ -289,6 +311,8 @@ def _rows(runs: dict[str, list[Run]], sides: list[Side]) -> list[Row]:
     found = []
     for side, share in zip(sides[1:], (4, 8)):
         label = side.side.removeprefix("ours, ")
+        if datastore != "mariadb":
+            label = f"{datastore}, {label}"
         bar = Bar(ratio=1 / share)
         found += [
             row(f"backup, {label}", side, "s", lambda r: r.backup.wall, bar),
@@ -298,7 +322,7 @@ def _rows(runs: dict[str, list[Run]], sides: list[Side]) -> list[Row]:
                 side,
                 "MB",
                 lambda r: r.stored / MEGABYTE,
-                Bar(ratio=1) if label == "zstd" else None,
+                Bar(ratio=1) if label.endswith("zstd") else None,
             ),
             row(
                 f"restore, {label}", side, "s", lambda r: r.restore.wall, Bar(ratio=1 / 3)

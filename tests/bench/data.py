@@ -1,4 +1,4 @@
-"""A server with much data, made once: half of its bytes are random."""
+"""Servers with much data, made once: half of its bytes are random."""
 
 from __future__ import annotations
 
@@ -9,61 +9,128 @@ from pathlib import Path
 from lab import settings
 from lab.cache import Cache
 from lab.lab import Lab
+from lab.local_postgresql import LocalPostgresql
 from lab.local_server import LocalServer
 from lab.progress import Progress
+from lab.room import Tools
 
+DATABASE = "bench"
 TABLES = 8
 # Raise it when what is made changes.
 RECIPE = 1
-# 1 KiB that cannot be compressed and 1 KiB like an application's records.
-ROW = (
-    "select seq, random_bytes(1024), concat("
-    + ", ".join(
-        f"'{{\"order\": ', seq * {n}, ', \"customer\": \"', md5(seq div {n}), "
+
+
+def _record(divided: str) -> str:
+    """1 KiB like an application's records, made of `seq`, as SQL's words."""
+    return ", ".join(
+        f"'{{\"order\": ', seq * {n}, ', \"customer\": \"', md5({divided.format(n)}), "
         "'\", \"state\": \"delivered\", \"currency\": \"EUR\", \"items\": [1, 2, 3]}'"
         for n in range(1, 9)
     )
-    + ")"
-)
 
 
-def made(lab: Lab, rows: int, progress: Progress) -> Path:
+class MariaDb:
+    """The data in MariaDB."""
+
+    datastore = "mariadb"
+    # 1 KiB that cannot be compressed and one that can.
+    row = f"select seq, random_bytes(1024), concat({_record('seq div {}')})"
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.tools: Tools = lab.backup_tools(self.datastore)
+
+    def server(self, directory: Path, *, as_guest: bool = False) -> LocalServer:
+        return LocalServer(self.lab, self.tools, directory, as_guest=as_guest)
+
+    def create(self, server: LocalServer) -> None:
+        server.create()
+        server.sql(f"create database {DATABASE}")
+
+    def fill(self, server: LocalServer, number: int, rows: int) -> None:
+        server.sql(
+            f"use {DATABASE}; create table t{number} "
+            "(id int primary key, noise blob, record text)"
+            f" engine=innodb; insert into t{number} {self.row} from seq_1_to_{rows}"
+        )
+
+    def sums(self, server: LocalServer) -> list[list[str]]:
+        """The server's own checksums of all tables."""
+        names = ", ".join(f"{DATABASE}.t{number}" for number in range(TABLES))
+        return server.sql(f"checksum table {names}")
+
+    def start_restored(self, server: LocalServer) -> None:
+        server.start(without_accounts=True)
+
+
+class PostgreSql:
+    """The same data in PostgreSQL."""
+
+    datastore = "postgresql"
+    # The random bytes have to depend on the row, or all rows get the same.
+    row = (
+        "select seq, (select string_agg(sha256((random()::text || seq || n)::bytea), '')"
+        f" from generate_series(1, 32) n), concat({_record('(seq / {})::text')})"
+    )
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.tools: Tools = lab.backup_tools(self.datastore)
+
+    def server(self, directory: Path, *, as_guest: bool = True) -> LocalPostgresql:
+        return LocalPostgresql(self.lab, self.tools, directory)
+
+    def create(self, server: LocalPostgresql) -> None:
+        server.create()
+        server.sql(f"create database {DATABASE}")
+
+    def fill(self, server: LocalPostgresql, number: int, rows: int) -> None:
+        # Plain: the server would compress what others leave as it is.
+        server.sql(
+            f"create table t{number} (id int primary key, noise bytea storage plain, "
+            "record text storage plain);"
+            f"insert into t{number} {self.row} from generate_series(1, {rows}) seq;"
+            "checkpoint",
+            DATABASE,
+        )
+
+    def sums(self, server: LocalPostgresql) -> list[list[str]]:
+        """Checksums of all tables that the server makes."""
+        query = "select count(*), sum(hashtextextended(t::text, 0)) from t{} t"
+        return [server.sql(query.format(n), DATABASE)[0] for n in range(TABLES)]
+
+    def start_restored(self, server: LocalPostgresql) -> None:
+        server.start(recover=True)
+
+
+Data = MariaDb | PostgreSql
+Server = LocalServer | LocalPostgresql
+
+
+def made(data: Data, rows: int, progress: Progress) -> Path:
     """A stopped server's directory, in the cache. It is not to be changed."""
 
     def build(temporary: Path, _final: Path) -> None:
-        with progress.step(f"Data of {TABLES} x {rows} rows") as step:
-            server = LocalServer(lab, lab.backup_tools(), temporary)
+        label = f"Data of {TABLES} x {rows} rows in {data.datastore}"
+        with progress.step(label) as step:
+            server = data.server(temporary)
             try:
-                server.create()
-                server.sql("create database bench")
+                data.create(server)
                 for number in range(TABLES):
                     step.detail = f"table {number}"
-                    _fill(server, number, rows)
+                    data.fill(server, number, rows)
             finally:
                 server.stop()
             # What differs with the machine is made anew at every start.
             shutil.rmtree(temporary / "run")
 
-    key = settings.digest(RECIPE, TABLES, rows, ROW, lab.backup_tools().programs)
+    key = settings.digest(RECIPE, TABLES, rows, data.row, data.tools.programs)
     return Cache(settings.cache_dir()).ensure("bench-data", key, build)
 
 
-def _fill(server: LocalServer, number: int, rows: int) -> None:
-    server.sql(
-        f"use bench; create table t{number} (id int primary key, noise blob, record text)"
-        f" engine=innodb; insert into t{number} {ROW} from seq_1_to_{rows}"
-    )
-
-
-def served(lab: Lab, source: Path, directory: Path) -> LocalServer:
+def served(data: Data, source: Path, directory: Path) -> Server:
     """A running server on a copy of the data, as one in a guest."""
     subprocess.run(["cp", "-a", "--reflink=auto", str(source), str(directory)], check=True)
-    server = LocalServer(lab, lab.backup_tools(), directory, as_guest=True)
+    server = data.server(directory, as_guest=True)
     server.start()
     return server
-
-
-def sums(server: LocalServer) -> list[list[str]]:
-    """The server's own checksums of all tables."""
-    names = ", ".join(f"bench.t{number}" for number in range(TABLES))
-    return server.sql(f"checksum table {names}")

@@ -31,6 +31,7 @@ def parse() -> argparse.Namespace:
     servers = commands.add_parser(
         "servers", help="run a command that finds database servers on this machine"
     )
+    servers.add_argument("--postgresql", metavar="SERIES", help="other than the usual")
     servers.add_argument("argv", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
@@ -108,7 +109,7 @@ def main() -> None:
         case "bench":
             commands.bench(without_dashes(arguments.argv))
         case "servers":
-            commands.servers(without_dashes(arguments.argv))
+            commands.servers(without_dashes(arguments.argv), arguments.postgresql)
 
 
 if __name__ == "__main__":

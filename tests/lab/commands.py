@@ -10,12 +10,18 @@ from lab import network, settings
 from lab.cache import Cache
 from lab.clients import openstack
 from lab.fetch import servers as database_servers
+from lab.fetch import trees
 from lab.lab import Lab, LabError
 from lab.progress import Progress
 
 
 # The variable that names each datastore's server to the tests.
-SERVER_VARIABLES = {"mysql": "MYSQLD_BINARY", "mariadb": "MARIADBD_BINARY"}
+SERVER_VARIABLES = {
+    "mysql": "MYSQLD_BINARY",
+    "mariadb": "MARIADBD_BINARY",
+    # The directory of all its programs.
+    "postgresql": "POSTGRES_BINARY",
+}
 
 
 def _lab() -> Lab:
@@ -81,12 +87,18 @@ def bench(arguments: list[str]) -> None:
     sys.exit(main(arguments))
 
 
-def servers(argv: list[str]) -> None:
+def servers(argv: list[str], postgresql: str | None) -> None:
     """The database servers' programs are named in the command's environment."""
-    trees = Lab().parts.trees
-    cache = Cache(settings.cache_dir())
-    programs = {
-        variable: str(database_servers.ensure(cache, trees[datastore], Progress()))
-        for datastore, variable in SERVER_VARIABLES.items()
-    }
-    os.execvpe(argv[0], argv, {**os.environ, **programs})
+    cache, progress = Cache(settings.cache_dir()), Progress()
+    variables = {}
+    for name, variable in SERVER_VARIABLES.items():
+        series = postgresql if name == "postgresql" else None
+        datastore = settings.versions().datastore(name, series)
+        tree = trees.ensure(cache, datastore, progress)
+        program = database_servers.ensure(cache, tree, progress)
+        variables[variable] = str(program)
+        if name == "postgresql":
+            variables[variable] = str(program.parent)
+            # Where its locales are; C and C.UTF-8 need none.
+            variables["LOCPATH"] = str(tree.path / "usr/lib/locale")
+    os.execvpe(argv[0], argv, {**os.environ, **variables})

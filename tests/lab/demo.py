@@ -15,10 +15,11 @@ import time
 from typing import Any, TextIO
 
 from lab.clients.openstack import OpenStackError
-from lab.clients.sql import SqlClient, SqlError
+from lab.clients.sql import SqlClient, SqlDenied
 from lab.cloud.neutron import NETWORK_IDS
 from lab.lab import Lab
 from lab.network import USER
+from lab.products import PRODUCTS
 from lab.progress import Progress
 from lab.waiting import eventually
 
@@ -31,6 +32,7 @@ class Workshop:
     def __init__(self, lab: Lab, datastore: str, out: TextIO) -> None:
         self._lab = lab
         self._datastore = datastore
+        self._product = PRODUCTS[datastore]
         self._out = out
         self._openstack = lab.openstack()
         self._trove = lab.trove()
@@ -97,9 +99,10 @@ class Workshop:
 
     def _sql(self, client: SqlClient, statement: str) -> list[list[str]]:
         """Run a statement in the stock client, shown with its rows."""
-        shown = f"{self._datastore} -h {client.host} -u {client.user} -p***"
-        where = f" {client.database}" if client.database else ""
-        self._write(f'    $ {shown}{where} -e "{statement}"')
+        shown = self._product.shown.format(
+            user=client.user, host=client.host, database=client.database
+        )
+        self._write(f'    $ {shown} "{statement}"')
         rows = client.execute(statement)
         for row in rows:
             self._show("  ".join(row))
@@ -184,19 +187,20 @@ class Workshop:
         )
         self._cloud_rows(f"database user list {self._name}")
         self._cloud(f"database user show {self._name} ann")
-        self._sql(self._client("ann", "s3cret"), "select current_user()")
+        self._sql(self._client("ann", "s3cret"), self._product.who_am_i)
 
     def grant(self) -> None:
         self._cloud(f"database user grant access {self._name} ann {DATABASE}")
         self._cloud(f"database user show access {self._name} ann")
-        rows = self._sql(
-            self._client("ann", "s3cret", DATABASE), "select count(*) from people"
-        )
-        self._expect(rows == [["2"]], f"ann sees {rows}")
+        client = self._client("ann", "s3cret", DATABASE)
+        self._sql(client, "create table notes (text varchar(20))")
+        self._sql(client, "insert into notes values ('by ann')")
+        rows = self._sql(client, "select * from notes")
+        self._expect(rows == [["by ann"]], f"ann sees {rows}")
 
     def revoke(self) -> None:
         self._cloud(f"database user revoke access {self._name} ann {DATABASE}")
-        self._refused("ann", "s3cret", f"select count(*) from {DATABASE}.people")
+        self._refused("ann", "s3cret", "select * from notes", DATABASE)
 
     def delete_user(self) -> None:
         self._cloud(f"database user delete {self._name} ann")
@@ -206,17 +210,18 @@ class Workshop:
     def _denied(self, user: str, password: str, statement: str) -> bool:
         try:
             self._client(user, password).execute(statement)
-        except SqlError as error:
-            return "denied" in str(error)
+        except SqlDenied:
+            return True
         return False
 
-    def _refused(self, user: str, password: str, statement: str) -> None:
+    def _refused(
+        self, user: str, password: str, statement: str, database: str = ""
+    ) -> None:
         """The statement must fail for lack of rights; shows how."""
         try:
-            self._sql(self._client(user, password), statement)
-        except SqlError as error:
+            self._sql(self._client(user, password, database), statement)
+        except SqlDenied as error:
             self._show(str(error))
-            self._expect("denied" in str(error), "refused for another reason")
         else:
             raise AssertionError(f"{user} may still: {statement}")
 
@@ -232,8 +237,9 @@ class Workshop:
 
     def root_works(self) -> None:
         client = self._client("root", self._root_password)
-        rows = self._sql(client, "select current_user(), version()")
-        self._expect(rows[0][0] == "root@%", f"logged in as {rows}")
+        rows = self._sql(client, self._product.who_am_i)
+        who = self._product.account("root")
+        self._expect(rows == [[who]], f"logged in as {rows}")
 
     def restart(self) -> None:
         instance = self._instance_id()

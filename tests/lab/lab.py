@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import mariadb, network, rabbitmq, settings, swift, teardown, tls
-from lab.cache import locked
+from lab.cache import Cache, locked
 from lab.clients.objects import ObjectClient
 from lab.clients.openstack import OpenStack
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
+from lab.controlplane.offers import offers
 from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
+from lab.fetch import servers, trees
+from lab.fetch.database import REGISTER
+from lab.fetch.trees import Tree
 from lab.guests.guest import Guest
-from lab.local_server import Tools
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
+from lab.room import Tools
 from lab.swift import Swift
 from lab.upstream_backup import UpstreamBackup
 
@@ -198,17 +202,47 @@ class Lab:
         if str(binary) != "none" and not binary.is_file():
             raise LabError(f"there is no agent at {binary}: run `make build`")
         path = self.state / "etc/cloud.json"
+        self._write_trees(self.parts.trees.values())
         values = {
             "state": str(self.state),
             "lab": self.name,
             "address": network.LAB_ADDRESS,
             "database_url": config.API,
             "objects_url": config.OBJECTS,
-            "trees": {n: str(tree.path) for n, tree in self.parts.trees.items()},
+            "trees": str(self._trees_file),
             "binary": None if str(binary) == "none" else str(binary),
         }
         path.write_text(json.dumps(values, indent=1))
         return path
+
+    @property
+    def _trees_file(self) -> Path:
+        """Where the cloud finds the guest tree of an image."""
+        return self.state / "etc/trees.json"
+
+    def _write_trees(self, trees: Iterable[Tree]) -> None:
+        paths = {f"{tree.datastore}-{tree.series}": str(tree.path) for tree in trees}
+        if self._trees_file.exists():
+            paths = json.loads(self._trees_file.read_text()) | paths
+        temporary = self._trees_file.with_suffix(".new")
+        temporary.write_text(json.dumps(paths, indent=1))
+        os.rename(temporary, self._trees_file)
+
+    def offer(self, datastore: str, series: str) -> None:
+        """Make instances of a further series possible; it is fetched if needed.
+
+        Call it outside of the lab's network.
+        """
+        wanted = settings.versions().datastore(datastore, series)
+        tree = trees.ensure(Cache(settings.cache_dir()), wanted, Progress())
+        with self._locked():
+            offered = json.loads(self._trees_file.read_text())
+            if wanted.label in offered:
+                return
+            python = str(self.parts.venv / "bin/python")
+            argv = [python, "-W", "ignore", str(REGISTER), str(self.trove_conf)]
+            self.run([*argv, offers([tree])], check=True, capture_output=True)
+            self._write_trees([tree])
 
     # Daemons
 
@@ -335,13 +369,22 @@ class Lab:
         """The object store's API; use it inside the lab's network."""
         return ObjectClient(account)
 
-    def backup_tools(self) -> Tools:
-        """MariaDB's programs out of its guest tree, for this machine."""
-        programs = self.fetch_for_backups().tools
-        return Tools(programs, self.parts.trees["mariadb"].path)
+    def backup_tools(
+        self, datastore: str = "mariadb", series: str | None = None
+    ) -> Tools:
+        """The programs of a server and its backups, for this machine."""
+        cache, progress = Cache(settings.cache_dir()), Progress()
+        wanted = settings.versions().datastore(datastore, series)
+        tree = trees.ensure(cache, wanted, progress)
+        server = servers.ensure(cache, tree, progress)
+        above = 4 if datastore == "postgresql" else 1
+        return Tools(server.parents[above], tree.path, datastore, wanted.series)
 
     def upstream_backup(
-        self, account: str = "demo", container: str = "database_backups"
+        self,
+        account: str = "demo",
+        container: str = "database_backups",
+        tools: Tools | None = None,
     ) -> UpstreamBackup:
         """Upstream's backup program with the account's token and objects.
 
@@ -352,7 +395,7 @@ class Lab:
             namespace=self.name,
             python=self.parts.venv / "bin/python",
             program=self.fetch_for_backups().upstream,
-            tools=self.backup_tools(),
+            tools=tools or self.backup_tools(),
             scratch=self.state / "upstream",
             url=objects.url,
             token=objects.token,

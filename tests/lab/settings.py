@@ -18,7 +18,7 @@ DEFAULT_CACHE = Path("/var/cache/trove-guestagent-lab")
 DEFAULT_STATE = Path("/var/tmp/trove-guestagent-lab")
 
 # The datastores that have a guest tree, in the order they are registered.
-DATASTORES = ("mysql", "mariadb")
+DATASTORES = ("mysql", "mariadb", "postgresql")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Datastore:
     series: str
     packages: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """Unique among all datastores and series."""
+        return f"{self.name}-{self.series}"
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -40,7 +45,24 @@ class Versions:
     host_packages: tuple[str, ...]
     build_packages: tuple[str, ...]
     guest_packages: tuple[str, ...]
+    # The one of each datastore that everybody gets.
     datastores: dict[str, Datastore]
+    # Further series, for those who ask for them.
+    more: tuple[Datastore, ...]
+
+    @property
+    def all(self) -> list[Datastore]:
+        """Every datastore in every series, in an order that stays."""
+        return [*self.datastores.values(), *self.more]
+
+    def datastore(self, name: str, series: str | None = None) -> Datastore:
+        """A datastore in one series, by default everybody's."""
+        known = [self.datastores[name], *(d for d in self.more if d.name == name)]
+        for datastore in known:
+            if series in (None, datastore.series):
+                return datastore
+        named = ", ".join(datastore.series for datastore in known)
+        raise LookupError(f"versions.env has {name} {named}, but not {series}")
 
 
 @cache
@@ -52,14 +74,17 @@ def versions() -> Versions:
             key, _, value = line.partition("=")
             values[key] = " ".join(shlex.split(value))
 
-    def datastore(name: str) -> Datastore:
+    def datastore(name: str, series: str, suite: str) -> Datastore:
+        packages = values[f"{name.upper()}_PACKAGES"].format(series=series)
+        return Datastore(name, suite, series, tuple(packages.split()))
+
+    def default(name: str) -> Datastore:
         prefix = name.upper()
-        return Datastore(
-            name=name,
-            suite=values[f"{prefix}_SUITE"],
-            series=values[f"{prefix}_SERIES"],
-            packages=tuple(values[f"{prefix}_PACKAGES"].split()),
-        )
+        return datastore(name, values[f"{prefix}_SERIES"], values[f"{prefix}_SUITE"])
+
+    def more(name: str) -> list[Datastore]:
+        pairs = values.get(f"{name.upper()}_MORE", "").split()
+        return [datastore(name, *pair.split(":")) for pair in pairs]
 
     return Versions(
         trove=values["TROVE_VERSION"],
@@ -67,7 +92,8 @@ def versions() -> Versions:
         host_packages=tuple(values["HOST_PACKAGES"].split()),
         build_packages=tuple(values["BUILD_PACKAGES"].split()),
         guest_packages=tuple(values["GUEST_PACKAGES"].split()),
-        datastores={name: datastore(name) for name in DATASTORES},
+        datastores={name: default(name) for name in DATASTORES},
+        more=tuple(found for name in DATASTORES for found in more(name)),
     )
 
 

@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import network
-from lab.local_server import ADMIN, PASSWORD, Room, Tools
+from lab.local_server import ADMIN, PASSWORD
+from lab.room import Room, Tools
 
-DRIVERS = {"mariadb": "mariabackup"}
+DRIVERS = {"mariadb": "mariabackup", "postgresql": "pg_basebackup"}
+LOGINS = {
+    "mariadb": ["--db-host=localhost", f"--db-user={ADMIN}", f"--db-password={PASSWORD}"],
+    # Its administrator needs no password where the server is.
+    "postgresql": ["--db-host=localhost", "--db-user=postgres", "--db-password="],
+}
+# What must be there for a restore.
+DIRECTORIES = {"mariadb": ["data"], "postgresql": ["data/pgdata", "data/wal_archive"]}
 # The segment size is a constant inside the program; only tests of large
 # objects start it this way.
 SMALL_SEGMENTS = """\
@@ -77,10 +85,9 @@ class UpstreamBackup:
                 "--backup",
                 f"--backup-id={backup_id}",
                 *self._common(datastore),
-                "--db-host=localhost",
-                f"--db-user={ADMIN}",
-                f"--db-password={PASSWORD}",
-                f"--swift-extra-metadata=datastore:{datastore},datastore_version:10.11",
+                *LOGINS[datastore],
+                f"--swift-extra-metadata=datastore:{datastore},"
+                f"datastore_version:{self.tools.series}",
                 f"--swift-container={self.container}",
                 *more,
             ],
@@ -126,7 +133,8 @@ class UpstreamBackup:
         """Restore with all parents into `target`/data, which is made anew."""
         if (target / "data").exists():
             shutil.rmtree(target / "data")
-        (target / "data").mkdir(parents=True)
+        for directory in DIRECTORIES[datastore]:
+            (target / directory).mkdir(parents=True)
         output = self._run(self.restore_command(datastore, backup, target))
         if "Restore successfully" not in output.strip().splitlines()[-1]:
             raise UpstreamFailed(output[-4000:])
@@ -134,7 +142,10 @@ class UpstreamBackup:
     def _common(self, datastore: str) -> list[str]:
         driver = DRIVERS[datastore]
         login = [f"--os-token={self.token}", f"--swift-url={self.url}"]
-        return ["--storage-driver=swift", f"--driver={driver}", *login]
+        archive = []
+        if datastore == "postgresql":
+            archive = [f"--pg-wal-archive-dir={self.tools.mount_point}/data/wal_archive"]
+        return ["--storage-driver=swift", f"--driver={driver}", *login, *archive]
 
     def _command(
         self, directory: Path, arguments: list[str], segment_size: int | None

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.clients.sql import SqlClient
+from lab.clients.sql import SqlClient, rows
 from lab.clients.trove import ApiError, TroveClient
 from lab.guests.guest import Guest
 from lab.lab import MODES, Lab
+from lab.products import PRODUCTS, Product
 from lab.settings import DATASTORES
 
 USER, PASSWORD, DATABASE = "testuser", "password123", "testdb"
@@ -34,22 +35,24 @@ class Instance:
         """The stock client over TCP; fails at its first statement if refused."""
         return self.lab.sql(self.datastore, self.address, user, password, database)
 
-    def admin(self, sql: str) -> list[list[str]]:
+    @property
+    def product(self) -> Product:
+        """What is to be known of the datastore's server."""
+        return PRODUCTS[self.datastore]
+
+    def admin(self, sql: str, database: str = "") -> list[list[str]]:
         """Ask the server itself, inside the guest, as its administrator."""
-        client = {"mysql": "mysql", "mariadb": "mariadb"}[self.datastore]
-        login = "--defaults-file=/var/lib/mysql/conf.d/os_admin.cnf"
-        argv = [client, login, "--batch", "--skip-column-names"]
+        argv = [*self.product.client, *([database] if database else [])]
         done = self.guest.run(argv, input=sql)
-        return [line.split("\t") for line in done.stdout.splitlines()]
+        return rows(self.datastore, done.stdout)
 
     def databases(self) -> set[str]:
         """Every database the server has."""
-        return {row[0] for row in self.admin("show databases")}
+        return {row[0] for row in self.admin(self.product.databases)}
 
     def accounts(self) -> set[tuple[str, str]]:
         """Every account the server has, as user and host."""
-        rows = self.admin("select user, host from mysql.user")
-        return {(row[0], row[1]) for row in rows}
+        return {(row[0], row[1]) for row in self.admin(self.product.accounts)}
 
     def account_names(self) -> set[str]:
         """The accounts' names alone."""

@@ -165,6 +165,40 @@ class TroveClient:
     def resize_flavor(self, instance_id: str, flavor: str) -> None:
         self.action(instance_id, {"resize": {"flavorRef": flavor}})
 
+    # Replicas
+
+    def create_replica(self, name: str, source_id: str, count: int = 1) -> Json:
+        """Ask for replicas of an instance; the answer is the first of them."""
+        instance = {
+            "name": name,
+            "replica_of": source_id,
+            "replica_count": count,
+            "nics": [{"net-id": NETWORK_IDS[USER.name]}],
+        }
+        return self.request("POST", "/instances", {"instance": instance})["instance"]
+
+    def replicas(self, instance_id: str) -> list[str]:
+        """The ids of an instance's replicas."""
+        shown = self.instance(instance_id).get("replicas", [])
+        return [replica["id"] for replica in shown]
+
+    def source(self, instance_id: str) -> str | None:
+        """The id of the instance that this one is a replica of."""
+        shown = self.instance(instance_id).get("replica_of")
+        return shown["id"] if shown else None
+
+    def detach_replica(self, instance_id: str) -> None:
+        body = {"instance": {"replica_of": None}}
+        self.request("PATCH", f"/instances/{instance_id}", body)
+
+    def promote_replica(self, instance_id: str) -> None:
+        """Make a replica the source, while the source lives."""
+        self.action(instance_id, {"promote_to_replica_source": {}})
+
+    def eject_source(self, instance_id: str) -> None:
+        """Take a dead source out of its replicas' lives."""
+        self.action(instance_id, {"eject_replica_source": {}})
+
     # Databases
 
     def create_databases(self, instance_id: str, *databases: Json) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     compute = Compute(directory, config["lab"], binary)
     cinder = Cinder(base, state, directory / "volumes")
     neutron = Neutron(base, state)
-    nova = Nova(base, state, compute, cinder, neutron, config["trees"])
+    nova = Nova(base, state, compute, cinder, neutron, Path(config["trees"]))
     endpoints = {
         "identity": f"{base}/identity",
         "compute": f"{base}/compute/v2.1",

@@ -1,7 +1,7 @@
 """Image v2: one image per registered datastore version.
 
-An image stands for a guest tree; `register.py` of the control plane makes up
-the same identifiers.
+An image stands for a guest tree. Those of series that are fetched on demand are
+there as well; booting them takes a tree.
 """
 
 from __future__ import annotations
@@ -11,15 +11,25 @@ from typing import Any
 from lab import settings
 from lab.cloud.http import HttpError, Request, Response, Service, route
 from lab.cloud.keystone import PROJECTS
+from lab.settings import Datastore
 
 
-def images() -> dict[str, str]:
+def images() -> dict[str, Datastore]:
     """Image id to the datastore whose tree it stands for."""
     return {
-        f"20000000-0000-4000-8000-{position * 10 + extra:012d}": name
-        for position, name in enumerate(settings.DATASTORES, 1)
+        image_id(position, extra): datastore
+        for position, datastore in enumerate(settings.versions().all, 1)
         for extra in (0, 1)
     }
+
+
+def image_id(position: int, extra: int) -> str:
+    return f"20000000-0000-4000-8000-{position * 10 + extra:012d}"
+
+
+def images_of(datastore: Datastore) -> list[str]:
+    """The images that stand for a datastore's tree: now, and as an upgrade."""
+    return [image for image, found in images().items() if found == datastore]
 
 
 class Glance(Service):
@@ -66,10 +76,10 @@ class Glance(Service):
         datastore = images()[image_id]
         return {
             "id": image_id,
-            "name": f"trove-guest-{datastore}-{image_id[-2:]}",
+            "name": f"trove-guest-{datastore.label}-{image_id[-2:]}",
             "status": "active",
             "visibility": "public",
-            "tags": ["trove", datastore],
+            "tags": ["trove", datastore.name],
             "owner": PROJECTS["service"],
             "disk_format": "qcow2",
             "container_format": "bare",

@@ -6,7 +6,6 @@ import json
 import uuid
 from typing import Any
 
-from lab.cloud.glance import images
 from lab.cloud.http import HttpError, Request, Response, Token, route
 from lab.cloud.nova_actions import NovaActions
 from lab.cloud.nova_base import FLAVORS
@@ -80,8 +79,7 @@ class Nova(NovaActions):
         body = request.json()["server"]
         server_id = str(uuid.uuid4())
         image = body.get("imageRef") or ""
-        if image not in images():
-            raise HttpError(400, f"Image {image} could not be found.")
+        tree = self._tree(image)
         flavor = str(body["flavorRef"]).rsplit("/", 1)[-1]
         self._flavor(flavor)
         disks = self._reserve_volumes(server_id, body)
@@ -107,7 +105,7 @@ class Nova(NovaActions):
         spec = Spec(
             id=server_id,
             name=body["name"],
-            tree=self._trees[images()[image]],
+            tree=tree,
             namespace=self._compute.namespace(server_id),
             nics=self._plug(server_id, body.get("networks"), request.token),
             user_data=body.get("user_data") or "",

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from lab.cloud.glance import images
 from lab.cloud.http import HttpError, Request, Response, route
 from lab.cloud.nova_base import NovaBase
 from lab.cloud.state import Record, now
@@ -131,10 +130,8 @@ class NovaActions(NovaBase):
     def _rebuild(self, server: Record, arguments: Any) -> Response:
         self._require(server, "ACTIVE", "SHUTOFF", "ERROR")
         image = arguments["imageRef"]
-        if image not in images():
-            raise HttpError(400, f"Image {image} could not be found.")
+        tree = self._tree(image)
         server_id = server["id"]
-        tree = self._trees[images()[image]]
         user_data = arguments.get("user_data")
 
         def work() -> None:

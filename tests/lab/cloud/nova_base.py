@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from pathlib import Path
 
 from lab.cloud.cinder import Cinder
 from lab.cloud.compute import Compute
+from lab.cloud.glance import images
 from lab.cloud.http import HttpError, Request, Response, Service, route
 from lab.cloud.neutron import Neutron
 from lab.cloud.state import Record, State
@@ -34,9 +37,9 @@ class NovaBase(Service):
         compute: Compute,
         cinder: Cinder,
         neutron: Neutron,
-        trees: dict[str, str],
+        trees: Path,
     ) -> None:
-        """`trees`: datastore name to the path of its guest tree."""
+        """`trees`: a JSON file of the guest trees' paths by datastore label."""
         super().__init__()
         self._base = base + self.prefix
         self._state = state
@@ -44,6 +47,16 @@ class NovaBase(Service):
         self._cinder = cinder
         self._neutron = neutron
         self._trees = trees
+
+    def _tree(self, image: str) -> str:
+        """The guest tree that an image stands for; the file may have grown."""
+        if image not in images():
+            raise HttpError(400, f"Image {image} could not be found.")
+        label = images()[image].label
+        trees = json.loads(self._trees.read_text())
+        if label not in trees:
+            raise HttpError(400, f"The guest tree {label} has not been fetched.")
+        return trees[label]
 
     def error(self, status: int, message: str) -> Response:
         kind = {404: "itemNotFound", 401: "unauthorized", 409: "conflictingRequest"}

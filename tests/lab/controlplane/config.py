@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from lab import mariadb, network, rabbitmq
+from lab import mariadb, network, rabbitmq, settings
 from lab.cloud.keystone import ACCOUNTS, PROJECTS, REGION
 from lab.cloud.neutron import NETWORK_IDS
 
@@ -62,6 +62,8 @@ connection = {database}
 tcp_ports = 3306
 [mariadb]
 tcp_ports = 3306
+[postgresql]
+tcp_ports = 5432
 
 [network]
 network_isolation = False
@@ -124,6 +126,9 @@ docker_image = mysql
 
 [mariadb]
 docker_image = mariadb
+
+[postgresql]
+docker_image = postgres
 """
 
 CLOUDINIT = '#cloud-config\nmanage_etc_hosts: "localhost"\n'
@@ -169,7 +174,7 @@ def write(
         "service_project": PROJECTS["service"],
         "region": REGION,
     }
-    for datastore in ("mysql", "mariadb"):
+    for datastore in settings.DATASTORES:
         (etc / "cloudinit" / f"{datastore}.cloudinit").write_text(CLOUDINIT)
     guest = GUEST_CONF.format(transport_url=rabbitmq.transport_url(rabbitmq.NAME))
     (etc / "trove-guestagent.conf").write_text(guest)

@@ -1,8 +1,8 @@
-"""Registers the datastores in Trove's database, through Trove's own functions.
+"""Registers datastores in Trove's database, through Trove's own functions.
 
 Runs in the Python environment of the control plane: `register.py CONFIG FACTS`
-with FACTS a JSON object of datastore name and server version. One process does
-what would otherwise be a dozen calls of trove-manage.
+with FACTS a JSON list of objects as lab/controlplane/offers.py makes them. One
+process does what would otherwise be a dozen calls of trove-manage.
 
 Each server version is registered under two names, so that an instance has
 something to be upgraded to.
@@ -22,24 +22,19 @@ from trove.datastore import models as datastore  # noqa: E402
 from trove.db import get_db_api  # noqa: E402
 
 
-def image_id(position: int, suffix: str) -> str:
-    """The identifiers that lab/cloud/glance.py serves."""
-    number = position * 10 + (1 if suffix else 0)
-    return f"20000000-0000-4000-8000-{number:012d}"
-
-
 def main() -> None:
     get_db_api().configure_db()
     rules = Path(trove.__file__).parent / "templates"
-    for position, (name, version) in enumerate(json.loads(sys.argv[2]).items(), 1):
-        series = ".".join(version.split(".")[:2])
-        datastore.update_datastore(name, "")
-        for suffix in ("", "-next"):
+    for offer in json.loads(sys.argv[2]):
+        name, series, version = offer["name"], offer["series"], offer["version"]
+        if offer["default"]:
+            datastore.update_datastore(name, "")
+        for suffix, image in zip(("", "-next"), offer["images"]):
             datastore.update_datastore_version(
                 name,
                 series + suffix,
                 manager=name,
-                image_id=image_id(position, suffix),
+                image_id=image,
                 image_tags="",
                 packages="",
                 active=1,
@@ -51,7 +46,8 @@ def main() -> None:
                 str(rules / name / "validation-rules.json"),
                 version_number=version,
             )
-        datastore.update_datastore(name, series)
+        if offer["default"]:
+            datastore.update_datastore(name, series)
         print("registered", name, version, flush=True)
 
 

@@ -6,13 +6,13 @@ copy of the finished directory takes a fraction of a second.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
 from lab import mariadb, settings
 from lab.cache import Cache
+from lab.controlplane.offers import offers
 from lab.fetch.run import run
 from lab.fetch.trees import Tree
 from lab.progress import Progress
@@ -21,14 +21,13 @@ REGISTER = settings.LAB_DIR / "controlplane" / "register.py"
 
 
 def _key(venv: Path, trees: dict[str, Tree]) -> str:
-    registered = [(tree.datastore, tree.server_version) for tree in trees.values()]
     server = subprocess.run(
         ["/usr/sbin/mariadbd", "--version"], check=True, capture_output=True, text=True
     ).stdout
     options = (mariadb.OPTIONS, mariadb.USER, mariadb.PASSWORD, mariadb.DATABASE)
     return settings.digest(
         venv.name,
-        registered,
+        offers(trees.values()),
         server,
         options,
         REGISTER.read_text(),
@@ -74,9 +73,8 @@ def ensure(
                 config.write_text(f"[database]\nconnection = {connection}\n")
                 manage = [str(venv / "bin/trove-manage"), f"--config-file={config}"]
                 run([*manage, "db_sync"], step)
-                facts = {t.datastore: t.server_version for t in trees.values()}
                 python = [str(venv / "bin/python"), "-W", "ignore"]
-                run([*python, str(REGISTER), str(config), json.dumps(facts)], step)
+                run([*python, str(REGISTER), str(config), offers(trees.values())], step)
             finally:
                 server.terminate()
                 server.wait()

@@ -50,6 +50,8 @@ def link(tree: Tree, directory: Path, name: str, step: Step) -> None:
 def ensure(cache: Cache, tree: Tree, progress: Progress) -> Path:
     """A directory with the programs, usr/lib and usr/share; the server's path."""
     name = tree.datastore
+    if name == "postgresql":
+        return _ensure_postgresql(cache, tree, progress)
     server = PROGRAMS[name][0]
 
     def build(temporary: Path, _final: Path) -> None:
@@ -62,3 +64,24 @@ def ensure(cache: Cache, tree: Tree, progress: Progress) -> Path:
 
     key = settings.digest(RECIPE, tree.path)
     return cache.ensure(f"server-{name}", key, build) / server
+
+
+def _ensure_postgresql(cache: Cache, tree: Tree, progress: Progress) -> Path:
+    """The same for PostgreSQL, whose programs look for one another.
+
+    They find modules and data by the way from their own directory, so that it
+    has to be where it is in the tree.
+    """
+    series = tree.series
+    home = Path("usr/lib/postgresql") / series
+
+    def build(temporary: Path, _final: Path) -> None:
+        with progress.step(f"postgresql {series} server for this machine") as step:
+            for program in sorted((tree.path / home / "bin").iterdir()):
+                link(tree, temporary, str(home / "bin" / program.name), step)
+            (temporary / home / "lib").symlink_to(tree.path / home / "lib")
+            (temporary / "usr/share").symlink_to(tree.path / "usr/share")
+            run([str(temporary / home / "bin/postgres"), "--version"], step)
+
+    key = settings.digest(RECIPE, tree.path)
+    return cache.ensure("server-postgresql", key, build) / home / "bin/postgres"

@@ -16,12 +16,18 @@ from lab.settings import Datastore
 
 # Part of the key: raise it when prepare() below changes.
 RECIPE = 3
+# The same for what only trees with PostgreSQL get.
+POSTGRESQL_RECIPE = 1
 
 # Devices get the modes of the machine's own nodes, which may be unusable.
 DEVICE_MODES = "".join(
     f"z /dev/{node} 0666\n"
     for node in ("null", "zero", "full", "random", "urandom", "tty")
 )
+# postgresql-common(7): its packages neither make nor start a cluster.
+NO_CLUSTER = "create_main_cluster = false\n"
+CLUSTER_OPTIONS = "etc/postgresql-common/createcluster.d/lab.conf"
+LOCALE = "en_US.utf8"
 # Not allowed without CAP_SYS_RESOURCE, which a sandbox may withhold.
 NO_OOM_ADJUST = "[Service]\nOOMScoreAdjust=0\n"
 # An overlay is not remounted, the machine's clock is not ours, no housekeeping.
@@ -49,10 +55,17 @@ class Tree:
     path: Path
     server_version: str  # what the server says of itself, such as 10.11.19
 
+    @property
+    def series(self) -> str:
+        """The series that versions.env names it by, such as 10.11."""
+        known = [d.series for d in settings.versions().all if d.name == self.datastore]
+        return next(s for s in known if self.server_version.startswith(f"{s}."))
+
 
 def _key(datastore: Datastore) -> str:
     guest = settings.versions().guest_packages
-    return settings.digest(RECIPE, datastore, guest, DEVICE_MODES, MASKED)
+    more = (POSTGRESQL_RECIPE, NO_CLUSTER) if datastore.name == "postgresql" else ()
+    return settings.digest(RECIPE, datastore, guest, DEVICE_MODES, MASKED, *more)
 
 
 def find(cache: Cache, datastore: Datastore) -> Tree | None:
@@ -70,11 +83,14 @@ def ensure(cache: Cache, datastore: Datastore, progress: Progress) -> Tree:
     """Install Debian and the datastore's packages into a directory."""
 
     def build(temporary: Path, _final: Path) -> None:
-        with progress.step(f"Guest tree {datastore.name} ({datastore.suite})") as step:
+        label = f"Guest tree {datastore.name} {datastore.series} ({datastore.suite})"
+        with progress.step(label) as step:
             root = temporary / "root"
             root.mkdir()
             bootstrap(datastore, root, step)
             prepare(root)
+            if datastore.name == "postgresql":
+                prepare_postgresql(root)
             version = server_version(root, datastore)
             tree = {**asdict(Tree(datastore.name, root, version)), "path": None}
             (temporary / "tree.json").write_text(json.dumps(tree))
@@ -123,12 +139,33 @@ def bootstrap(datastore: Datastore, root: Path, step: Step) -> None:
             "--dpkgopt=force-unsafe-io",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
+            *before_packages(datastore),
             datastore.suite,
             str(root),
             *sources(datastore.suite),
         ],
         step,
     )
+
+
+def before_packages(datastore: Datastore) -> list[str]:
+    """Options that write files before the datastore's packages are configured."""
+    if datastore.name != "postgresql":
+        return []
+    # mmdebstrap gives the root's directory as $1.
+    write = f'printf "{NO_CLUSTER.strip()}\\n" >"$1/{CLUSTER_OPTIONS}"'
+    make = f'mkdir -p "$1/{Path(CLUSTER_OPTIONS).parent}"'
+    return [f"--essential-hook={make} && {write}"]
+
+
+def prepare_postgresql(root: Path) -> None:
+    """Make the locale that the control plane's configuration names.
+
+    As a directory: programs of the tree that run elsewhere find it by LOCPATH.
+    """
+    language, charset = LOCALE.split(".")
+    argv = ["localedef", "--no-archive", f"--inputfile={language}"]
+    run_in(root, *argv, "--charmap=UTF-8", f"/usr/lib/locale/{language}.{charset}")
 
 
 def prepare(root: Path) -> None:
@@ -140,10 +177,11 @@ def prepare(root: Path) -> None:
     run_in(
         root, "useradd", "--uid=1000", "--create-home", "--shell=/bin/bash", "ubuntu"
     )
-    for kind in ("mysql", "mariadb"):
+    for kind in settings.DATASTORES:
         for unit in (root / "etc/systemd/system").glob(f"*/{kind}*"):
             unit.unlink()
-        subprocess.run(["rm", "-rf", str(root / "var/lib/mysql")], check=True)
+    for data in ("mysql", "postgresql"):
+        subprocess.run(["rm", "-rf", str(root / "var/lib" / data)], check=True)
     # A first boot would enable every unit by preset; a guest gets its id later.
     (root / "etc/machine-id").write_text("uninitialized\n")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
@@ -176,9 +214,13 @@ def run_in(root: Path, *argv: str) -> str:
 
 def server_version(root: Path, datastore: Datastore) -> str:
     """Ask the installed server; it must be of the series versions.env names."""
-    program = {"mysql": "mysqld", "mariadb": "mariadbd"}[datastore.name]
-    words = run_in(root, f"/usr/sbin/{program}", "--version")
-    found = re.search(r"Ver (\d+\.\d+\.\d+)", words)
+    program = {
+        "mysql": "/usr/sbin/mysqld",
+        "mariadb": "/usr/sbin/mariadbd",
+        "postgresql": f"/usr/lib/postgresql/{datastore.series}/bin/postgres",
+    }[datastore.name]
+    words = run_in(root, program, "--version")
+    found = re.search(r"(?:Ver|PostgreSQL\)) (\d+(?:\.\d+)+)", words)
     if not found or not found[1].startswith(datastore.series + "."):
         raise BuildError(
             f"{datastore.suite} has {words.strip()!r}, but versions.env names "
