@@ -1,5 +1,6 @@
 //! The trait, method by method; the work is in the other modules.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use datastore::{
     Database, Datastore, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
     ServiceStatus, StopOutcome, User, UserAttributes,
 };
+use serde_json::{Map, Value};
 use tracing::error;
 
 use crate::Server;
@@ -137,7 +139,7 @@ impl Datastore for Server {
         self.is_root_unlocked().await
     }
 
-    async fn volume_extra_info(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
+    async fn volume_extra_info(&self) -> Result<Map<String, Value>> {
         self.wal_sizes().await
     }
 
@@ -149,6 +151,23 @@ impl Datastore for Server {
         }
         // Not running: what would run.
         Ok(self.installed_version(None).await?.text)
+    }
+
+    async fn update_overrides(
+        &self,
+        overrides: &BTreeMap<String, Value>,
+        _remove: bool,
+    ) -> Result<()> {
+        // The group is written as a whole: what is not in it any more is gone.
+        self.replace_user_parameters(overrides).await
+    }
+
+    async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<()> {
+        self.reload(overrides).await
+    }
+
+    async fn housekeeping(&self) -> Result<()> {
+        self.clean_archive().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod apply;
 pub mod conf;
 mod config;
 mod databases;

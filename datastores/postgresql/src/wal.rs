@@ -1,16 +1,29 @@
 //! The archive of WAL on the volume: what incremental backups are made of.
 
+mod clean;
+mod segment;
+
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use datastore::{Error, Result};
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::{Layout, Server};
 
-/// What the agent remembers of the archive.
+/// Who is reading the archive: as long as anybody is, nothing is removed.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {}
+pub(crate) struct Archive(Arc<RwLock<()>>);
+
+impl Archive {
+    /// Keeps everything that is in the archive now there until the result is
+    /// dropped.
+    pub(crate) async fn hold(&self) -> OwnedRwLockReadGuard<()> {
+        self.0.clone().read_owned().await
+    }
+}
 
 /// The command that archives a segment. It is the shell's and the system's own
 /// tools', because the agent's binary may just be in replacement.

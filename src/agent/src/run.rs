@@ -105,6 +105,10 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
             operations.recover_backup().await;
         }
     });
+    tasks.spawn({
+        let (operations, cancel) = (operations.clone(), cancel.clone());
+        async move { operations.keep_house(cancel).await }
+    });
     let counters = Arc::new(Counters::default());
     let dispatcher = Dispatcher::new(
         operations.clone(),

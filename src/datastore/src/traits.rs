@@ -159,6 +159,12 @@ pub trait Datastore: Send + Sync {
         Err(Error::not_supported("Applying configuration groups"))
     }
 
+    /// Looks after the guest now and then: called every few minutes once the
+    /// instance is prepared, whether the server runs or not.
+    async fn housekeeping(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins a backup of the running server.
     async fn start_backup(&self, _request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
         Err(Error::not_supported("Making backups"))

@@ -9,11 +9,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod access;
+mod config;
 mod databases;
 mod first_start;
 mod harness;
 mod root;
 mod users;
+mod wal;
 
 use datastore::{Datastore, ErrorKind};
 use harness::{Cases, Fixture};
@@ -26,6 +28,8 @@ async fn one_server() {
     users::cases(&mut cases);
     access::cases(&mut cases);
     root::cases(&mut cases);
+    config::cases(&mut cases);
+    wal::cases(&mut cases);
     cases.run(Fixture::start().await).await;
 }
 

@@ -2,6 +2,7 @@
 //! waits for its turn ([`turns`]).
 
 pub mod backup;
+mod housekeeping;
 mod lifecycle;
 mod orphans;
 mod prepare;
