@@ -47,11 +47,19 @@ quick: ## tests that need no server: about a minute once built
 	cargo test --workspace
 
 .PHONY: test
-test: deps quick test-servers test-wire test-static test-scenarios test-backups ## set up and pass all tests
+test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups ## set up and pass all tests
 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
 	$(LAB) servers -- cargo test --package mysql-family --features real-servers
+
+# Built where there is a network, run where there is only the stores'.
+STORES := --package object-store --features real-stores --test real
+
+.PHONY: test-stores
+test-stores: ## the object store crate against a real Swift, by its own API and by S3's
+	cargo test $(STORES) --no-run
+	$(LAB) object-store -- cargo test --offline $(STORES)
 
 .PHONY: test-wire
 test-wire: build ## the agent against a real RabbitMQ and oslo.messaging's own client

@@ -33,6 +33,10 @@ def parse() -> argparse.Namespace:
     )
     servers.add_argument("--postgresql", metavar="SERIES", help="other than the usual")
     servers.add_argument("argv", nargs=argparse.REMAINDER)
+    stores = commands.add_parser(
+        "object-store", help="run a command that finds a Swift, which speaks S3, too"
+    )
+    stores.add_argument("argv", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
     up.add_argument("--swift", action="store_true", help="with the object store")
@@ -109,7 +113,13 @@ def main() -> None:
         case "bench":
             commands.bench(without_dashes(arguments.argv))
         case "servers":
+<<<<<<< HEAD
             commands.servers(without_dashes(arguments.argv), arguments.postgresql)
+=======
+            commands.servers(without_dashes(arguments.argv))
+        case "object-store":
+            sys.exit(commands.object_store(without_dashes(arguments.argv)))
+>>>>>>> h1
 
 
 if __name__ == "__main__":

@@ -87,7 +87,42 @@ def bench(arguments: list[str]) -> None:
     sys.exit(main(arguments))
 
 
+<<<<<<< HEAD
 def servers(argv: list[str], postgresql: str | None) -> None:
+=======
+def object_store(argv: list[str]) -> int:
+    """Stores and their keys are named in the command's environment.
+
+    They are those of the lab that is up, or live as long as the command.
+    """
+    from lab import swift
+    from lab.cloud.keystone import ACCOUNTS
+
+    lab, account = Lab(), ACCOUNTS["demo"]
+    started = not lab.exists()
+    if started:
+        lab.up_store()
+    else:
+        lab.start_swift()
+    try:
+        with lab.inside():
+            objects = lab.objects(account.name)
+            variables = {
+                "SWIFT_URL": objects.url,
+                "SWIFT_TOKEN": objects.token,
+                "S3_ENDPOINT": swift.S3_URL,
+                "S3_REGION": swift.S3_REGION,
+                "S3_KEY": account.s3_access,
+                "S3_SECRET": account.s3_secret,
+            }
+        return lab.run(argv, env={**os.environ, **variables}).returncode
+    finally:
+        if started:
+            lab.down()
+
+
+def servers(argv: list[str]) -> None:
+>>>>>>> h1
     """The database servers' programs are named in the command's environment."""
     cache, progress = Cache(settings.cache_dir()), Progress()
     variables = {}

@@ -83,14 +83,35 @@ class Lab:
                 self._clean(keep_logs=True)
                 raise
 
-    def _start(self, mode: str, step: Any, store: Path | None) -> None:
-        step.detail = "network and configuration"
+    def up_store(self) -> None:
+        """Start Keystone and the object store alone, for tests of stores."""
+        self._parts = fetch(Progress())
+        store = self.fetch_for_backups().swift
+        with self._locked():
+            self._clean(keep_logs=False)
+            try:
+                self._create()
+                cloud = str(self._cloud_config(None))
+                self._daemon("cloud", [*self._python("lab.cloud"), cloud])
+                self._start_swift(store)
+                with self.inside():
+                    self._wait_swift()
+            except BaseException:
+                self._clean(keep_logs=True)
+                raise
+
+    def _create(self) -> None:
+        """Directories, network and a place for daemons."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.state.chmod(0o700)  # passwords and keys
         for name in ("guests", "volumes", "log", "etc"):
             (self.state / name).mkdir()
         network.create_lab(self.name)
         self._daemons.create()
+
+    def _start(self, mode: str, step: Any, store: Path | None) -> None:
+        step.detail = "network and configuration"
+        self._create()
         tls.create(self.state / "tls", [rabbitmq.NAME], [network.LAB_ADDRESS])
         hosts = "".join(f"{address} {name}\n" for name, address in HOSTS.items())
         self.hosts_file.write_text(hosts)
@@ -101,7 +122,8 @@ class Lab:
         self._daemon(
             "dns", [*self._python("lab.dns"), network.LAB_ADDRESS, str(self.hosts_file)]
         )
-        self._daemon("cloud", [*self._python("lab.cloud"), str(self._cloud_config())])
+        cloud = str(self._cloud_config(self._agent()))
+        self._daemon("cloud", [*self._python("lab.cloud"), cloud])
         if store is not None:
             self._start_swift(store)
         with self.inside():
@@ -187,7 +209,9 @@ class Lab:
     def _database_socket(self) -> Path:
         return self.state / "mariadb.sock"
 
-    def _configure(self, mode: str, objects: str | None = None) -> None:
+    def _configure(
+        self, mode: str, objects: str | None = None, storage: str = "swift"
+    ) -> None:
         config.write(
             self.state / "etc",
             venv=self.parts.venv,
@@ -195,12 +219,20 @@ class Lab:
             locks=self.state / "locks",
             secure=mode == "encrypted",
             objects=objects,
+            storage=storage,
         )
 
-    def _cloud_config(self) -> Path:
+    @staticmethod
+    def _agent() -> Path | None:
+        """The program that guests get, if any."""
         binary = settings.agent_binary()
-        if str(binary) != "none" and not binary.is_file():
+        if str(binary) == "none":
+            return None
+        if not binary.is_file():
             raise LabError(f"there is no agent at {binary}: run `make build`")
+        return binary
+
+    def _cloud_config(self, binary: Path | None) -> Path:
         path = self.state / "etc/cloud.json"
         self._write_trees(self.parts.trees.values())
         values = {
@@ -210,7 +242,7 @@ class Lab:
             "database_url": config.API,
             "objects_url": config.OBJECTS,
             "trees": str(self._trees_file),
-            "binary": None if str(binary) == "none" else str(binary),
+            "binary": str(binary) if binary else None,
         }
         path.write_text(json.dumps(values, indent=1))
         return path
@@ -327,17 +359,21 @@ class Lab:
         services.start(self.processes, self.name, self._daemons, venv, self.trove_conf)
 
     def restart_trove(
-        self, mode: str | None = None, objects: str | None = None
+        self,
+        mode: str | None = None,
+        objects: str | None = None,
+        storage: str = "swift",
     ) -> None:
         """Restart Trove's services, optionally with the other kind of RPC.
 
         Instances keep what they were created with. `objects` (a URL that ends in
         `AUTH_`) is where they look for the object store until the next restart;
-        without it they look into the catalogue.
+        without it they look into the catalogue. `storage` is what backups are
+        kept in as long: `swift` or `cinder`.
         """
         mode = mode or self.mode
         services.stop(self.processes)
-        self._configure(mode, objects)
+        self._configure(mode, objects, storage)
         self._start_trove()
         with self.inside():
             services.wait_ready(self.processes)
@@ -419,14 +455,16 @@ class Lab:
         rows = mariadb.sql(self._database_socket, text).splitlines()
         return [row.split("\t") for row in rows]
 
-    def rpc(self, instance_id: str, *, clear_text: bool = False) -> RpcClient:
+    def rpc(
+        self, instance_id: str, *, clear_text: bool = False, token: str | None = None
+    ) -> RpcClient:
         """Speak to an instance's agent as the control plane would."""
         # Loads all of Trove: two seconds that only those who call need to pay.
         from lab.clients.rpc import RpcClient, injected_key
 
         spec = self.guest(instance_id).spec
         key = None if clear_text else injected_key(spec)
-        return RpcClient(self.trove_conf, instance_id, key)
+        return RpcClient(self.trove_conf, instance_id, key, token=token)
 
     def _guest_directories(self) -> list[Path]:
         guests = self.state / "guests"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -65,7 +66,9 @@ def lab() -> Iterator[Lab]:
     lab = Lab()
     started = not lab.running()
     if started:
-        lab.up()
+        lab.up(objects=True)
+    else:
+        lab.start_swift()
     with lab.inside():
         yield lab
     if started:
@@ -93,6 +96,20 @@ def instance(mode: str, lab: Lab, request: pytest.FixtureRequest) -> Iterator[In
         yield Instance(lab, trove, created["id"], request.param, address)
     finally:
         delete(trove, created["id"])
+
+
+@contextmanager
+def guests_with(lab: Lab, **options: object) -> Iterator[None]:
+    """The guests created inside of the block have these in [guest_agent]."""
+    before = lab.guest_conf.read_text()
+    lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+    section = "[guest_agent]\n"
+    assert section in before
+    lab.guest_conf.write_text(before.replace(section, section + lines, 1))
+    try:
+        yield
+    finally:
+        lab.guest_conf.write_text(before)
 
 
 def delete(trove: TroveClient, instance_id: str) -> None:

@@ -1,270 +1,142 @@
 """Secrets stay where they belong through the whole life of an instance.
 
-Every password is a canary; after the life the guest is searched for them:
-arguments and environments of all programs, the journal, and every file.
+Every secret is a canary; after the life its guests are searched for them:
+arguments and environments of all programs, the journal, and every file. So is
+what users were told. Backups and restores are looked at while they run, too.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import secrets
-import subprocess
-import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
-from lab import rabbitmq, settings
-from lab.guests.guest import Guest
 from lab.lab import Lab
 from lab.settings import DATASTORES
-from lab.waiting import eventually
 
-from scenarios.conftest import Instance, delete
-
-# Follows every canary: what must be quoted in SQL, URLs and option files.
-AWKWARD = "'\\%:\"w"
-CONFIG = "etc/trove/conf.d"
-LOGINS = "var/lib/mysql/conf.d"
-GENERAL_LOG = "/var/lib/mysql/data/general.log"
-# MySQL has a binary log unless told otherwise, MariaDB has none.
-BINARY_LOG = "[mysqld]\nserver_id = 1\nlog_bin = binlog\n"
-SERVERS = {"mysql": "/usr/sbin/mysqld", "mariadb": "/usr/sbin/mariadbd"}
+from scenarios.canaries import Canaries, search
+from scenarios.lives import AGENT, CONFIG, GENERAL_LOG, LOGINS, SERVERS, Life, lived
 
 # The only files that may hold secrets.
-PRIVATE = {
-    f"{CONFIG}/guest_info.conf",
-    f"{CONFIG}/trove-guestagent.conf",
-    f"{LOGINS}/os_admin.cnf",
-    f"{LOGINS}/root.cnf",
-}
-
-
-@dataclass
-class Life:
-    """An instance's life and what was seen of it."""
-
-    instance: Instance
-    # Text to search for, by what it is.
-    needles: dict[str, str] = field(default_factory=dict)
-    # Arguments and environments, one JSON object per line.
-    executions: str = ""
-    # Of all processes, at several moments.
-    processes: list[str] = field(default_factory=list)
-
-    def password(self, owner: str) -> str:
-        """A new password; the part of it that no quoting changes is a needle."""
-        core = f"canary{secrets.token_hex(12)}"
-        self.needles[f"password of {owner}"] = core
-        return core + AWKWARD
-
-    def found_in(self, text: str) -> list[str]:
-        """What the text gives away."""
-        return [what for what, needle in self.needles.items() if needle in text]
-
-    def look(self) -> None:
-        """Keep the arguments and environments of all processes now."""
-        script = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null"
-        self.processes.append(self.instance.guest.sh(script, check=False))
-
-
-def powered_on(lab: Lab, instance_id: str) -> Guest:
-    """The guest as soon as its init runs, long before its agent does."""
-
-    def running() -> bool:
-        return any(g.instance_id == instance_id and g.running() for g in lab.guests())
-
-    eventually(running, 60)
-    return lab.guest(instance_id)
-
-
-@contextmanager
-def recorded(guest: Guest, path: Path) -> Iterator[None]:
-    """Record every program that starts in the guest."""
-    argv = [sys.executable, "-m", "scenarios.executions", str(guest.leader().pid), str(path)]
-    follower = subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(settings.LAB_DIR.parent)},
-    )
-    try:
-        assert follower.stdout is not None and follower.stdout.readline()
-        yield
-        assert follower.poll() is None, "the guest was not followed to the end"
-    finally:
-        follower.terminate()
-        follower.wait()
-
-
-def live(life: Life) -> None:
-    """Everything that has to do with a password, on a running instance."""
-    trove, instance = life.instance.trove, life.instance
-    instance.guest.write_file("/etc/mysql/conf.d/90-binary-log.cnf", BINARY_LOG)
-    trove.restart(instance.id)
-    trove.wait_active(instance.id)
-    instance.admin(
-        f"set global general_log_file = '{GENERAL_LOG}'; "
-        "set global log_output = 'FILE'; set global general_log = 1"
-    )
-    ann, bob = life.password("ann"), life.password("bob")
-    trove.create_users(
-        instance.id,
-        {"name": "ann", "password": ann, "databases": [{"name": "app"}]},
-        {"name": "bob", "password": bob, "host": "198.51.100.%"},
-    )
-    logs_in(instance, "ann", ann)
-    logs_in(instance, "bob", bob)
-    life.look()
-    ann = life.password("ann, changed")
-    trove.change_passwords(instance.id, {"name": "ann", "password": ann})
-    logs_in(instance, "ann", ann)
-    life.look()
-    anna = life.password("ann, renamed")
-    trove.update_user(instance.id, "ann", {"name": "anna", "password": anna})
-    logs_in(instance, "anna", anna)
-    life.look()
-    generated = trove.enable_root(instance.id)["password"]
-    life.needles["password of root, generated"] = generated
-    logs_in(instance, "root", generated)
-    root = life.password("root")
-    trove.enable_root(instance.id, root)
-    logs_in(instance, "root", root)
-    life.look()
-    trove.restart(instance.id)
-    trove.wait_active(instance.id)
-    logs_in(instance, "anna", anna)
-    life.look()
-
-
-def logs_in(instance: Instance, user: str, password: str) -> None:
-    """The password is the one that counts now."""
-    eventually(lambda: instance.login(user, password).execute("select 1") == [["1"]])
-
-
-def learn(life: Life) -> None:
-    """Secrets that the control plane and the agent made."""
-    guest = life.instance.guest
-    info = guest.read_file(f"/{CONFIG}/guest_info.conf")
-    (life.needles["key"],) = re.findall(r"^instance_rpc_encr_key\s*=\s*(\S+)", info, re.M)
-    life.needles["broker's password"] = rabbitmq.PASSWORD
-    life.needles["broker's password in a URL"] = quote(rabbitmq.PASSWORD, safe="")
-    for user in ("os_admin", "root"):
-        login = guest.read_file(f"/{LOGINS}/{user}.cnf")
-        (password,) = re.findall(r"^password\s*=\s*(\S+)", login, re.M)
-        life.needles[f"password in {user}.cnf"] = password
-    # Travels in the context of every request.
-    token = life.instance.trove._session.headers["X-Auth-Token"]
-    life.needles["token"] = str(token)
-    assert all(len(needle) >= 16 for needle in life.needles.values())
+INJECTED = {f"{CONFIG}/guest_info.conf", f"{CONFIG}/trove-guestagent.conf"}
+PRIVATE = {*INJECTED, f"{LOGINS}/os_admin.cnf", f"{LOGINS}/root.cnf"}
+# What an agent remembers of a backup as long as it runs: the user's token.
+JOURNAL = "var/lib/trove-guestagent/backup.json"
 
 
 @pytest.fixture(scope="module", params=DATASTORES)
 def life(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Life]:
-    """Create, users, passwords, root and restart; recorded from the boot on."""
+    """Create, users, passwords, root, restart, backups and restores."""
     lab.use_mode("encrypted")
-    trove = lab.trove()
-    life = Life(Instance(lab, trove, "", request.param, ""))
-    first = life.password("the first user")
-    user = {"name": "first", "password": first, "databases": [{"name": "app"}]}
-    created = trove.create_instance(
-        f"secrets-{request.param}", request.param, databases=["app"], users=[user]
-    )
-    life.instance.id = created["id"]
-    record = tmp_path_factory.mktemp("secrets") / "executions"
-    try:
-        with recorded(powered_on(lab, created["id"]), record):
-            life.instance.address = trove.address(trove.wait_active(created["id"]))
-            logs_in(life.instance, "first", first)
-            live(life)
-        learn(life)
-        life.executions = record.read_text()
+    with lived(lab, request.param, tmp_path_factory.mktemp("secrets")) as life:
         yield life
-    finally:
-        delete(trove, created["id"])
-
-
-def search(places: list[Path], needles: list[str], directory: Path) -> list[Path]:
-    """Regular files below `places` that hold any of the needles."""
-    patterns = directory / "needles"
-    patterns.write_text("\n".join(needles) + "\n")
-    grep = ["grep", "--files-with-matches", "--text", "--fixed-strings"]
-    done = subprocess.run(
-        ["find", *map(str, places), "-xdev", "-type", "f"]
-        + ["-exec", *grep, f"--file={patterns}", "{}", "+"],
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-    )
-    gone = "No such file or directory"
-    assert [line for line in done.stderr.splitlines() if gone not in line] == []
-    return [Path(line) for line in done.stdout.splitlines()]
-
-
-@pytest.fixture
-def places(life: Life) -> dict[Path, str]:
-    """Everything written since the image: root disk, volume and memory, and
-    what these are called in the guest."""
-    guest = life.instance.guest
-    inside = Path(f"/proc/{guest.leader().pid}/root")
-    mounts = ("var/lib/mysql", "run", "tmp", "dev/shm")
-    root_disk = life.instance.lab.state / "guests" / guest.id / "upper"
-    return {root_disk: "", **{inside / mount: f"{mount}/" for mount in mounts}}
 
 
 def test_arguments_and_environments(life: Life) -> None:
-    """Of every program that was started, and of every process at rest."""
-    started = [json.loads(line)["argv"][0] for line in life.executions.splitlines()]
-    assert "/usr/local/bin/trove-guestagent" in started
-    assert SERVERS[life.instance.datastore] in started
-    assert any(program.endswith("mkfs.ext4") for program in started), sorted(set(started))
-    seen = [json.loads(line) for line in life.executions.splitlines()]
-    talkative = [entry["argv"] for entry in seen if life.found_in("\0".join(
-        entry["argv"] + entry["environment"]))]  # fmt: skip
-    assert talkative == []
-    assert len(life.processes) == 5
-    for snapshot in life.processes:
-        assert SERVERS[life.instance.datastore] in snapshot
-        assert life.found_in(snapshot) == []
+    """Of every program that was started, and of every process at several moments."""
+    server = SERVERS[life.datastore]
+    assert any(program.endswith("mkfs.ext4") for program in life.source.programs)
+    for watched in life.watched:
+        assert AGENT in watched.programs
+        assert life.canaries.talkative(watched.executions) == []
+        assert watched.processes != []
+        for snapshot in watched.processes:
+            assert life.canaries.found_in(snapshot) == []
+    assert life.copy is not None
+    for watched in (life.source, life.copy):
+        assert server in watched.programs
+        assert any(server in snapshot for snapshot in watched.processes)
+    if life.datastore == "mariadb":
+        # Making backups, unpacking and preparing them.
+        names = {Path(program).name for program in life.source.programs}
+        assert "mariadb-backup" in names
+        names = {Path(program).name for program in life.copy.programs}
+        assert {"mbstream", "mariadb-backup"} <= names
 
 
 def test_journal(life: Life) -> None:
     """Every field of every entry of every unit, at debug level."""
-    entries = life.instance.guest.journal(unit=None)
-    assert any("Agent started." in str(entry.get("MESSAGE")) for entry in entries)
-    for entry in entries:
-        # Fields as they are: JSON would escape what is awkward.
-        text = "\0".join(map(str, entry.values()))
-        assert life.found_in(text) == [], entry.get("_CMDLINE")
+    for watched in life.watched:
+        said = watched.guest.messages()
+        assert any("Agent started." in line for line in said)
+        assert life.canaries.in_journal(watched.guest) == []
+    assert any("Backup completed." in line for line in life.source.guest.messages())
 
 
-def test_files(life: Life, places: dict[Path, str], tmp_path: Path) -> None:
+def test_files(life: Life) -> None:
     """Only four files hold secrets, and nobody but their owners reads those."""
-    holding = {}
-    for path in search(list(places), list(life.needles.values()), tmp_path):
-        place = next(place for place in places if path.is_relative_to(place))
-        holding[places[place] + str(path.relative_to(place))] = path.stat()
-    assert set(holding) == PRIVATE
-    for name, status in holding.items():
-        assert status.st_mode & 0o007 == 0, f"{name} has mode {status.st_mode:o}"
-        assert status.st_gid == 0, f"{name} belongs to group {status.st_gid}"
-        # The owner of an injected file is whom the control plane named.
-        if not name.startswith(CONFIG):
-            assert status.st_uid == 0, f"{name} belongs to {status.st_uid}"
+    for watched in life.watched:
+        holding = life.canaries.in_files(life.lab, watched.guest)
+        assert set(holding) == (INJECTED if watched is life.refused else PRIVATE)
+        for name, status in holding.items():
+            assert status.st_mode & 0o007 == 0, f"{name} has mode {status.st_mode:o}"
+            assert status.st_gid == 0, f"{name} belongs to group {status.st_gid}"
+            # The owner of an injected file is whom the control plane named.
+            if not name.startswith(CONFIG):
+                assert status.st_uid == 0, f"{name} belongs to {status.st_uid}"
 
 
-def test_logs_of_the_database(life: Life, tmp_path: Path) -> None:
+def test_files_in_the_middle(life: Life) -> None:
+    """What a backup or a restore needs as long as it runs is as private."""
+    assert life.transient[JOURNAL] == {0o600}
+    for name, modes in life.transient.items():
+        # Until its agent runs, a new guest has these as cloud-init wrote them.
+        if name not in INJECTED:
+            assert all(mode & 0o077 == 0 for mode in modes), f"{name}: {modes}"
+
+
+def test_what_is_told(life: Life) -> None:
+    """Faults of instances, replies to callers and the output of commands."""
+    # A token that ended, a store that is not there, two runs by hand with both
+    # outputs, another passphrase.
+    assert len(life.told) == 7
+    for text in life.told:
+        assert life.canaries.found_in(text) == [], text
+
+
+def test_logs_of_the_database(life: Life) -> None:
     """Binary and general log know the users, and no password of them (that
     they hold no secret is part of the search in all files)."""
-    data = Path(f"/proc/{life.instance.guest.leader().pid}/root/var/lib/mysql/data")
-    logs = [path.name for path in search([data], ["anna"], tmp_path)]
+    data = Path(f"/proc/{life.source.guest.leader().pid}/root/var/lib/mysql/data")
+    logs = [path.name for path in search([data], ["anna"])]
     assert any(re.fullmatch(r"binlog\.\d+", name) for name in logs), logs
     assert Path(GENERAL_LOG).name in logs
+
+
+def test_a_secret_that_gets_out_is_seen(life: Life, tmp_path: Path) -> None:
+    """Wherever one is planted, the searches above find it."""
+    planted, watched = Canaries(), life.source
+    secret, guest = planted.plain("planted"), watched.guest
+    tail = len(watched.executions)
+    with watched.recorded(tmp_path):
+        for index, argv in enumerate(
+            (["env", f"TOKEN={secret}", "true"], ["/usr/bin/sh", "-c", f": {secret}"])
+        ):
+            run = ["systemd-run", "--wait", "--quiet", f"--unit=planted-{index}"]
+            guest.run([*run, *argv])
+        argv = ["systemd-run", "--service-type=exec", "--unit=planted"]
+        guest.run([*argv, f"--setenv=TOKEN={secret}", "sleep", "600"])
+        assert planted.found_in(watched.look()) == ["planted"]
+        guest.run(["systemctl", "stop", "planted.service"])
+    watched.processes.pop()
+    started = planted.talkative(watched.executions[tail:])
+    assert ["true"] in started
+    assert ["/usr/bin/sh", "-c", f": {secret}"] in started
+    assert ["/usr/bin/sleep", "600"] in started
+
+    guest.run(["systemd-cat", "echo", f"the token is {secret}"])
+    assert planted.in_journal(guest) != []
+    names = {f"{place}/planted-{uuid.uuid4().hex}" for place in
+             ("tmp", "var/log", "var/lib/mysql", "run")}  # fmt: skip
+    for name in names:
+        guest.write_file(f"/{name}", f"token = {secret}\n")
+    found = planted.in_files(life.lab, guest)
+    assert names <= set(found)
+    assert all(found[name].st_mode & 0o004 for name in names)
+    for name in names:
+        guest.run(["rm", f"/{name}"])

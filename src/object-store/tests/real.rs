@@ -36,7 +36,7 @@ fn swift(token: String) -> Swift {
 fn s3_access() -> S3Access {
     S3Access {
         endpoint: variable("S3_ENDPOINT"),
-        region: "us-east-1".to_owned(),
+        region: variable("S3_REGION"),
         path_style: true,
         key: variable("S3_KEY"),
         secret: variable("S3_SECRET").into(),

@@ -51,12 +51,20 @@ class RpcClient:
     """Calls and casts to the agent of one instance."""
 
     def __init__(
-        self, trove_conf: Path, instance_id: str, key: str | None, timeout: float = 15.0
+        self,
+        trove_conf: Path,
+        instance_id: str,
+        key: str | None,
+        timeout: float = 15.0,
+        token: str | None = None,
     ) -> None:
-        """`key` None sends clear text. `timeout` in seconds, 15 as Trove's own."""
+        """`key` None sends clear text. `timeout` in seconds, 15 as Trove's own.
+        `token` is that of the user on whose behalf the agent is called."""
         configure(trove_conf)
         self._timeout = timeout
-        self._context = TroveContext(user_id="lab", project_id="lab", is_admin=True)
+        self._context = TroveContext(
+            user_id="lab", project_id="lab", is_admin=True, auth_token=token
+        )
         target = messaging.Target(topic=f"guestagent.{instance_id}", version="1.0")
         self._client = rpc.get_client(target, key=key, version_cap=None)
 

@@ -43,10 +43,16 @@ class TroveClient:
         self._session = requests.Session()
         self._base = f"{API}/v1.0/{PROJECTS[self._account.project]}"
 
-    def request(self, method: str, path: str, body: Json | None = None) -> Any:
-        """Any request below the project's URL; the decoded answer."""
+    @property
+    def token(self) -> str:
+        """A token of the account, the same one every time."""
         if "X-Auth-Token" not in self._session.headers:
             self._session.headers["X-Auth-Token"] = identity.token(self._account)
+        return str(self._session.headers["X-Auth-Token"])
+
+    def request(self, method: str, path: str, body: Json | None = None) -> Any:
+        """Any request below the project's URL; the decoded answer."""
+        assert self.token
         answer = self._session.request(
             method, self._base + path, json=body, timeout=self._timeout
         )

@@ -1,37 +1,20 @@
-"""Block storage v3: volumes and snapshots as sparse files."""
+"""Block storage v3: volumes as sparse files; snapshots are beside this file."""
 
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 from typing import Any
 
-from lab.cloud.http import HttpError, Request, Response, Service, route
-from lab.cloud.state import Record, State, now
+from lab.cloud.cinder_snapshots import CinderSnapshots
+from lab.cloud.http import HttpError, Request, Response, route
+from lab.cloud.state import now
 from lab.guests import volumes
 
 VOLUME_TYPE = "lvmdriver-1"
 
 
-class Cinder(Service):
+class Cinder(CinderSnapshots):
     """Volumes are ready when the request returns: a file is made at once."""
-
-    prefix = "/volume"
-
-    def __init__(self, base: str, state: State, directory: Path) -> None:
-        super().__init__()
-        self._base = base + self.prefix
-        self._state = state
-        self._directory = directory
-
-    def error(self, status: int, message: str) -> Response:
-        kind = {404: "itemNotFound", 401: "unauthorized", 409: "conflictingRequest"}
-        body = {"message": message, "code": status}
-        return Response(status, {kind.get(status, "badRequest"): body})
-
-    def path(self, volume_id: str) -> Path:
-        """The file behind a volume or a snapshot."""
-        return self._directory / f"{volume_id}.img"
 
     @route("GET", "", public=True)
     @route("GET", "/v3", public=True)
@@ -52,9 +35,7 @@ class Cinder(Service):
         body = request.json()["volume"]
         volume_id = str(uuid.uuid4())
         source = body.get("snapshot_id")
-        if source is not None and source not in self._state["snapshots"]:
-            raise HttpError(404, f"Snapshot {source} could not be found.")
-        minimum = self._state["snapshots"][source]["size"] if source else 1
+        minimum = self.source(source)["size"] if source else 1
         size = int(body.get("size") or minimum)
         if size < minimum:
             raise HttpError(
@@ -92,30 +73,21 @@ class Cinder(Service):
     def index(self, request: Request, _project: str) -> Response:
         return Response(200, {"volumes": self._filter("volumes", request)})
 
-    def _filter(self, table: str, request: Request) -> list[Record]:
-        if request.argument("marker"):
-            return []  # every list fits on the first page
-        rows = self._state.rows(table)
-        for key in ("name", "status", "id", "volume_id"):
-            if value := request.argument(key):
-                rows = [row for row in rows if row.get(key) == value]
-        return rows
-
     @route("GET", "/v3/{_project}/volumes/{volume_id}")
     def show(self, _request: Request, _project: str, volume_id: str) -> Response:
         return Response(200, {"volume": self.volume(volume_id)})
-
-    def volume(self, volume_id: str) -> Record:
-        """The record of a volume, or 404."""
-        if volume_id not in self._state["volumes"]:
-            raise HttpError(404, f"Volume {volume_id} could not be found.")
-        return self._state["volumes"][volume_id]
 
     @route("DELETE", "/v3/{_project}/volumes/{volume_id}")
     def delete(self, _request: Request, _project: str, volume_id: str) -> Response:
         if self.volume(volume_id)["status"] == "in-use":
             raise HttpError(
                 400, "Volume status must be available or error, but is in-use."
+            )
+        if self.snapshots_of(volume_id):
+            raise HttpError(
+                400,
+                "Invalid volume: Volume status must be available or error and must "
+                "not have snapshots.",
             )
         self.remove(volume_id)
         return Response(202)
@@ -183,47 +155,3 @@ class Cinder(Service):
     def _type() -> dict[str, Any]:
         public = {"is_public": True, "extra_specs": {}, "description": None}
         return {"id": VOLUME_TYPE, "name": VOLUME_TYPE, **public}
-
-    @route("POST", "/v3/{project}/snapshots")
-    def create_snapshot(self, request: Request, project: str) -> Response:
-        body = request.json()["snapshot"]
-        volume = self.volume(body["volume_id"])
-        if volume["status"] == "in-use" and not body.get("force"):
-            raise HttpError(400, f"Volume {volume['id']} is in-use.")
-        snapshot_id = str(uuid.uuid4())
-        volumes.copy(self.path(volume["id"]), self.path(snapshot_id))
-        record = {
-            "id": snapshot_id,
-            "name": body.get("name"),
-            "description": body.get("description"),
-            "volume_id": volume["id"],
-            "size": volume["size"],
-            "status": "available",
-            "metadata": {},
-            "created_at": now(),
-            "os-extended-snapshot-attributes:project_id": project,
-        }
-        with self._state.change():
-            self._state["snapshots"][snapshot_id] = record
-        return Response(202, {"snapshot": record})
-
-    @route("GET", "/v3/{_project}/snapshots")
-    @route("GET", "/v3/{_project}/snapshots/detail")
-    def snapshots(self, request: Request, _project: str) -> Response:
-        return Response(200, {"snapshots": self._filter("snapshots", request)})
-
-    @route("GET", "/v3/{_project}/snapshots/{snapshot_id}")
-    def snapshot(self, _request: Request, _project: str, snapshot_id: str) -> Response:
-        if snapshot_id not in self._state["snapshots"]:
-            raise HttpError(404, f"Snapshot {snapshot_id} could not be found.")
-        return Response(200, {"snapshot": self._state["snapshots"][snapshot_id]})
-
-    @route("DELETE", "/v3/{_project}/snapshots/{snapshot_id}")
-    def delete_snapshot(
-        self, _request: Request, _project: str, snapshot_id: str
-    ) -> Response:
-        with self._state.change():
-            if self._state["snapshots"].pop(snapshot_id, None) is None:
-                raise HttpError(404, f"Snapshot {snapshot_id} could not be found.")
-        self.path(snapshot_id).unlink(missing_ok=True)
-        return Response(202)

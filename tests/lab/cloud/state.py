@@ -19,6 +19,7 @@ TABLES = (
     "server_groups",
     "volumes",
     "snapshots",
+    "quotas",
     "networks",
     "subnets",
     "ports",

@@ -28,7 +28,8 @@ host = {address}
 bind_host = {address}
 bind_port = {api_port}
 api_paste_config = {api_paste}
-{objects}trove_api_workers = 1
+{objects}storage_strategy = {storage}
+trove_api_workers = 1
 trove_conductor_workers = 1
 default_datastore = mysql
 guest_config = {etc}/trove-guestagent.conf
@@ -142,11 +143,12 @@ def write(
     locks: Path,
     secure: bool,
     objects: str | None = None,
+    storage: str = "swift",
 ) -> Path:
     """Write everything below `etc`; returns trove.conf.
 
     `objects` is where Trove looks for the object store instead of in the
-    catalogue.
+    catalogue, `storage` what backups are kept in that do not ask for another.
     """
     for directory in (etc / "cloudinit", etc / "templates", locks, log):
         directory.mkdir(parents=True, exist_ok=True)
@@ -168,6 +170,7 @@ def write(
         "public_network": NETWORK_IDS[network.PUBLIC.name],
         "secure": secure,
         "objects": f"swift_url = {objects}\n" if objects else "",
+        "storage": storage,
         "database": database,
         "cloud": CLOUD,
         "service_password": account.password,

@@ -1,0 +1,44 @@
+//! When the state of the server is told.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_never_prepared_says_nothing() {
+    let bench = bench(Memory::default());
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(bench.recorder.heartbeats().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_frequent_after_a_start_and_then_periodic() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let at_start = bench.recorder.heartbeats().len();
+    assert!(
+        (10..=14).contains(&at_start),
+        "{at_start} in the first minute"
+    );
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let periodic = bench.recorder.heartbeats().len() - at_start;
+    // report_interval is 30 s; the control plane gives a guest up after 90.
+    assert!((9..=11).contains(&periodic), "{periodic} in five minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_reported_within_a_probe_unless_an_operation_wants_it() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let last = || bench.recorder.heartbeats().last().cloned();
+    let hold = bench.status.hold();
+    bench.datastore.down.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(last().as_deref(), Some("healthy"));
+    drop(hold);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(last().as_deref(), Some("shutdown"));
+}

@@ -1,0 +1,53 @@
+//! What the next agent makes of an interrupted operation.
+
+use serde_json::Map;
+
+use super::*;
+use crate::journal::{Record, State};
+
+fn interrupted_prepare() -> Record {
+    Record {
+        method: "prepare".into(),
+        request_id: None,
+        notification: Some(Map::new()),
+        context: Value::Null,
+        state: State::Running,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
+    let bench = bench(Memory::default());
+    bench
+        .operations
+        .journal
+        .write(&interrupted_prepare())
+        .unwrap();
+    assert_eq!(bench.phase_on_disk(), Phase::Failed);
+    bench.recover().await;
+    assert!(
+        bench.casts("notify_exc_info")[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("prepare")
+    );
+    // Told once: the next start only repeats the status.
+    bench.recover().await;
+    assert_eq!(bench.casts("notify_exc_info").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prepare_interrupted_after_its_last_step_is_complete() {
+    let bench = bench(Memory::default());
+    bench.operations.markers.begin().unwrap();
+    bench.operations.markers.complete().unwrap();
+    bench
+        .operations
+        .journal
+        .write(&interrupted_prepare())
+        .unwrap();
+    assert_eq!(bench.phase_on_disk(), Phase::Installed);
+    bench.recover().await;
+    assert_eq!(bench.casts("notify_end").len(), 1);
+    assert_eq!(bench.operations.journal.read(), None);
+}
