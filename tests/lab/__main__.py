@@ -113,13 +113,9 @@ def main() -> None:
         case "bench":
             commands.bench(without_dashes(arguments.argv))
         case "servers":
-<<<<<<< HEAD
             commands.servers(without_dashes(arguments.argv), arguments.postgresql)
-=======
-            commands.servers(without_dashes(arguments.argv))
         case "object-store":
             sys.exit(commands.object_store(without_dashes(arguments.argv)))
->>>>>>> h1
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datastore::{
     BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
-    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
-    User, UserAttributes,
+    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServerLog, ServiceStatus,
+    StopOutcome, User, UserAttributes,
 };
 use tracing::error;
 
@@ -187,6 +187,23 @@ impl<F: Flavor> Datastore for Server<F> {
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    fn logs(&self) -> Vec<ServerLog> {
+        self.server_logs()
+    }
+
+    async fn log_enabled(&self, name: &str) -> Result<bool> {
+        self.is_log_on(name).await
+    }
+
+    async fn set_log(&self, name: &str, enabled: bool) -> Result<bool> {
+        self.switch_log(name, enabled).await?;
+        Ok(false)
+    }
+
+    async fn housekeeping(&self) -> Result<()> {
+        self.bound_logs().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

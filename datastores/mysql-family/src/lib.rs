@@ -19,6 +19,7 @@ mod grants;
 mod host;
 mod identified;
 mod init;
+mod logs;
 mod mariabackup;
 mod marker;
 mod names;

@@ -84,6 +84,8 @@ fn datastore(settings: &Settings) -> Arc<dyn Datastore> {
         root_grant_option: settings.root_grant_option,
         hostname_require_valid_ip: settings.hostname_require_valid_ip,
         default_password_length: settings.default_password_length,
+        long_query_time: settings.guest_log.long_query_time,
+        tls: tls_mode(settings),
         state_change_wait_time: settings.state_change_wait_time,
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,
@@ -114,6 +116,17 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,
         clean_wal_archive: settings.enable_clean_wal_archives,
+    }
+}
+
+/// What is demanded of clients, as it was when the agent started. Trove writes
+/// `None` for nothing.
+pub fn tls_mode(settings: &Settings) -> Option<datastore::TlsMode> {
+    match settings.ssl_mode.as_deref() {
+        Some("basic") => Some(datastore::TlsMode::Basic),
+        Some("enforced") => Some(datastore::TlsMode::Enforced),
+        Some("mtls") => Some(datastore::TlsMode::Mtls),
+        _ => None,
     }
 }
 

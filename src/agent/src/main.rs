@@ -13,6 +13,7 @@ mod host;
 mod injected;
 mod journal;
 mod logging;
+mod logs;
 mod markers;
 mod operations;
 mod rpc;

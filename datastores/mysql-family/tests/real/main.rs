@@ -17,6 +17,7 @@ mod config;
 mod databases;
 mod first_start;
 mod harness;
+mod logs;
 mod root;
 mod snapshot;
 mod users;
@@ -35,6 +36,7 @@ fn cases(product: Product) -> Cases {
     access::cases(&mut cases, product);
     root::cases(&mut cases);
     config::cases(&mut cases);
+    logs::cases(&mut cases);
     cases
 }
 

@@ -4,9 +4,11 @@
 pub mod backup;
 mod housekeeping;
 mod lifecycle;
+mod logs;
 mod orphans;
 mod prepare;
 pub mod recovery;
+mod restart_mark;
 mod snapshot;
 mod system;
 pub mod turns;
@@ -23,6 +25,7 @@ use crate::markers::Markers;
 use crate::status::Status;
 use turns::Turns;
 
+pub use logs::LogAction;
 pub use prepare::PrepareCall;
 
 /// Everything the operations work with.
@@ -43,6 +46,8 @@ pub struct Operations {
     pub volume: VolumeSpec,
     /// Backups and restores.
     pub backups: backup::Backups,
+    /// Published logs.
+    pub logs: crate::logs::Logs,
     /// Who may run beside whom.
     pub turns: Turns,
 }

@@ -5,11 +5,11 @@ use datastore::{Database, Error, Page, PageRequest, PasswordChange, Secret, User
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::{Args, ArgsError};
+use super::args::{Args, ArgsError, Flag};
 use super::context::Context;
 use super::failure::CallError;
 use crate::backups::BackupInfo;
-use crate::operations::{Operations, PrepareCall};
+use crate::operations::{LogAction, Operations, PrepareCall};
 
 type Reply = Result<Value, CallError>;
 
@@ -33,8 +33,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "get_txn_count",
     "demote_replication_master",
     "cleanup_source_on_replica_detach",
-    "guest_log_list",
-    "guest_log_action",
     "module_list",
     "module_apply",
     "module_remove",
@@ -93,6 +91,7 @@ pub async fn call(
         "create_backup" | "pre_create_backup" | "post_create_backup" => {
             backup(operations, method, args, context).await
         }
+        "guest_log_list" | "guest_log_action" => logs(operations, method, args, context).await,
         "get_filesystem_stats"
         | "get_hwinfo"
         | "get_diagnostics"
@@ -147,6 +146,26 @@ async fn backup(
             Ok(json!({}))
         }
     }
+}
+
+async fn logs(operations: &Operations, method: &str, mut args: Args, context: &Context) -> Reply {
+    if method == "guest_log_list" {
+        done(args)?;
+        return Ok(operations.log_list(context).await?);
+    }
+    let name: String = args.required("log_name")?;
+    let mut flag = |name| {
+        args.optional::<Flag>(name)
+            .map(|flag| flag.is_some_and(Flag::is_set))
+    };
+    let action = LogAction {
+        enable: flag("enable")?,
+        disable: flag("disable")?,
+        publish: flag("publish")?,
+        discard: flag("discard")?,
+    };
+    done(args)?;
+    Ok(operations.log_action(&name, action, context).await?)
 }
 
 async fn system(operations: &Operations, method: &str, mut args: Args) -> Reply {

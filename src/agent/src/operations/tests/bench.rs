@@ -53,6 +53,7 @@ pub(super) fn bench(datastore: Memory) -> Bench {
             "state_path = {}\nbackup_directory = {0}\n",
             dir.path().display()
         )))),
+        logs: crate::logs::Logs::default(),
         turns: Turns::default(),
     });
     Bench {
