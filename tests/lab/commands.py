@@ -87,9 +87,6 @@ def bench(arguments: list[str]) -> None:
     sys.exit(main(arguments))
 
 
-<<<<<<< HEAD
-def servers(argv: list[str], postgresql: str | None) -> None:
-=======
 def object_store(argv: list[str]) -> int:
     """Stores and their keys are named in the command's environment.
 
@@ -121,8 +118,7 @@ def object_store(argv: list[str]) -> int:
             lab.down()
 
 
-def servers(argv: list[str]) -> None:
->>>>>>> h1
+def servers(argv: list[str], postgresql: str | None) -> None:
     """The database servers' programs are named in the command's environment."""
     cache, progress = Cache(settings.cache_dir()), Progress()
     variables = {}
