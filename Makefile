@@ -52,6 +52,7 @@ test: deps quick test-servers test-stores test-wire test-static test-scenarios t
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
 	$(LAB) servers -- cargo test --package mysql-family --features real-servers
+	$(LAB) servers -- cargo test --package postgresql --features real-servers
 
 # Built where there is a network, run where there is only the stores'.
 STORES := --package object-store --features real-stores --test real

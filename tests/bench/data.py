@@ -33,6 +33,7 @@ class MariaDb:
     """The data in MariaDB."""
 
     datastore = "mariadb"
+    dropped = ("run",)
     # 1 KiB that cannot be compressed and one that can.
     row = f"select seq, random_bytes(1024), concat({_record('seq div {}')})"
 
@@ -67,6 +68,8 @@ class PostgreSql:
     """The same data in PostgreSQL."""
 
     datastore = "postgresql"
+    # The log of how the data was made is twice as large as the data.
+    dropped = ("run", "data/wal_archive")
     # The random bytes have to depend on the row, or all rows get the same.
     row = (
         "select seq, (select string_agg(sha256((random()::text || seq || n)::bytea), '')"
@@ -122,7 +125,8 @@ def made(data: Data, rows: int, progress: Progress) -> Path:
             finally:
                 server.stop()
             # What differs with the machine is made anew at every start.
-            shutil.rmtree(temporary / "run")
+            for directory in data.dropped:
+                shutil.rmtree(temporary / directory)
 
     key = settings.digest(RECIPE, TABLES, rows, data.row, data.tools.programs)
     return Cache(settings.cache_dir()).ensure("bench-data", key, build)

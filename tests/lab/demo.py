@@ -102,7 +102,7 @@ class Workshop:
         shown = self._product.shown.format(
             user=client.user, host=client.host, database=client.database
         )
-        self._write(f'    $ {shown} "{statement}"')
+        self._write(f'    $ {" ".join(shown.split())} "{statement}"')
         rows = client.execute(statement)
         for row in rows:
             self._show("  ".join(row))

@@ -261,12 +261,10 @@ class Lab:
         os.rename(temporary, self._trees_file)
 
     def offer(self, datastore: str, series: str) -> None:
-        """Make instances of a further series possible; it is fetched if needed.
-
-        Call it outside of the lab's network.
-        """
+        """Make instances of a further series possible; it is fetched if needed."""
         wanted = settings.versions().datastore(datastore, series)
-        tree = trees.ensure(Cache(settings.cache_dir()), wanted, Progress())
+        with network.outside():
+            tree = trees.ensure(Cache(settings.cache_dir()), wanted, Progress())
         with self._locked():
             offered = json.loads(self._trees_file.read_text())
             if wanted.label in offered:
@@ -411,7 +409,8 @@ class Lab:
         """The programs of a server and its backups, for this machine."""
         cache, progress = Cache(settings.cache_dir()), Progress()
         wanted = settings.versions().datastore(datastore, series)
-        tree = trees.ensure(cache, wanted, progress)
+        with network.outside():
+            tree = trees.ensure(cache, wanted, progress)
         server = servers.ensure(cache, tree, progress)
         above = 4 if datastore == "postgresql" else 1
         return Tools(server.parents[above], tree.path, datastore, wanted.series)

@@ -130,13 +130,33 @@ def switch(fd: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
+# The networks that `inside` has left, as file descriptors.
+_outer: list[int] = []
+
+
 @contextmanager
 def inside(namespace: str) -> Iterator[None]:
     """Give the calling thread, and threads it starts, the namespace's network."""
     with open("/proc/thread-self/ns/net") as outer:
         with open(NAMESPACES / namespace) as inner:
             switch(inner.fileno())
+        _outer.append(outer.fileno())
         try:
             yield
         finally:
+            _outer.pop()
             switch(outer.fileno())
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Give the calling thread the machine's own network again, for a while."""
+    if not _outer:
+        yield
+        return
+    with open("/proc/thread-self/ns/net") as inner:
+        switch(_outer[0])
+        try:
+            yield
+        finally:
+            switch(inner.fileno())

@@ -29,6 +29,8 @@ class Product:
     data_directory: str
     who_am_i: str
     connection: str
+    # What the template gives more of to a larger flavor, and what stays.
+    sized: str
     # A database with options; a query for its collation.
     options: dict[str, str]
     collation: str
@@ -68,6 +70,7 @@ def _mysql_family(
         data_directory="select @@datadir",
         who_am_i="select current_user()",
         connection="select connection_id()",
+        sized="select @@innodb_buffer_pool_size, @@server_id",
         options={"character_set": "latin2", "collate": "latin2_general_ci"},
         collation="select default_collation_name from information_schema.schemata "
         "where schema_name = '{}'",
@@ -101,6 +104,8 @@ PRODUCTS = {
         data_directory="show data_directory",
         who_am_i="select current_user",
         connection="select pg_backend_pid()",
+        sized="select setting, system_identifier from pg_settings,"
+        " pg_control_system() where name = 'shared_buffers'",
         options={"character_set": "UTF8", "collate": "C"},
         collation="select datcollate from pg_database where datname = '{}'",
         filler="id serial primary key, bytes bytea",

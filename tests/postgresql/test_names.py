@@ -106,7 +106,8 @@ def everybody(instance: Owner, rpc: Any) -> Iterator[list[tuple[str, str]]]:
     for name, _password in pairs:
         rpc.call("delete_user", user=user(name, None))
     for name in (*NAMES.values(), CANARY):
-        rpc.call("delete_database", database=database(name))
+        # The first of them waits for a checkpoint of what all of them have written.
+        rpc.call("delete_database", database=database(name), timeout=120)
     assert (instance.accounts(), instance.databases()) == before
 
 

@@ -1,6 +1,7 @@
 """What happens to an instance when something stops in the middle.
 
-One MariaDB instance, sealed RPC; every test leaves it healthy but the last.
+One instance of each kind of server, sealed RPC; every test leaves it healthy but
+the last.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from lab.lab import Lab
 from lab.waiting import eventually
 from scenarios.conftest import DATABASE, PASSWORD, USER, Instance, delete
 
-DATASTORE = "mariadb"
-UNIT = f"{DATASTORE}.service"
+# MySQL's server lives as MariaDB's does.
+KINDS = ("mariadb", "postgresql")
 
 
-@pytest.fixture(scope="module")
-def instance(lab: Lab) -> Iterator[Instance]:
+@pytest.fixture(scope="module", params=KINDS)
+def instance(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Instance]:
     lab.use_mode("encrypted")
     trove = lab.trove()
     user = {"name": USER, "password": PASSWORD, "databases": [{"name": DATABASE}]}
     created = trove.create_instance(
-        "life", DATASTORE, databases=[DATABASE], users=[user]
+        "life", request.param, databases=[DATABASE], users=[user]
     )
     try:
         address = trove.address(trove.wait_active(created["id"]))
-        yield Instance(lab, trove, created["id"], DATASTORE, address)
+        yield Instance(lab, trove, created["id"], request.param, address)
     finally:
         delete(trove, created["id"])
 
@@ -42,17 +43,17 @@ def admin_action(lab: Lab, instance_id: str, action: dict[str, Any]) -> None:
     lab.trove("admin").request("POST", f"/mgmt/instances/{instance_id}/action", action)
 
 
-def server_pid(guest: Guest) -> int:
-    return int(guest.unit(UNIT)["MainPID"])
+def server_pid(instance: Instance) -> int:
+    return int(instance.guest.unit(instance.product.unit)["MainPID"])
 
 
 def test_agent_can_be_replaced_under_a_living_connection(instance: Instance) -> None:
     """SIGTERM, SIGKILL and a start: the server and its sessions never notice."""
     guest = instance.guest
-    server = server_pid(guest)
+    server = server_pid(instance)
     client = instance.login(USER, PASSWORD, DATABASE)
     session = subprocess.Popen(
-        client.command("--batch", "--skip-column-names", "--unbuffered"),
+        client.batch(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=client.environment(),
@@ -65,7 +66,7 @@ def test_agent_can_be_replaced_under_a_living_connection(instance: Instance) -> 
         session.stdin.flush()
         return session.stdout.readline().strip()
 
-    connection = ask("select connection_id()")
+    connection = ask(instance.product.connection)
     for restart in ("terminate", "kill"):
         pid = guest.agent_pid()
         if restart == "terminate":
@@ -73,10 +74,10 @@ def test_agent_can_be_replaced_under_a_living_connection(instance: Instance) -> 
         else:
             guest.kill_agent()
         guest.wait_agent_restarted(pid)
-        assert ask("select connection_id()") == connection
+        assert ask(instance.product.connection) == connection
     session.stdin.close()
     assert session.wait(10) == 0
-    assert server_pid(guest) == server
+    assert server_pid(instance) == server
     # The new agent answers and reports.
     assert DATABASE in instance.trove.databases(instance.id)
     instance.trove.wait_active(instance.id)
@@ -115,17 +116,17 @@ def test_power_loss_brings_the_server_back_and_stop_keeps_it_down(
     instance: Instance,
 ) -> None:
     """A server that ran comes back with the guest; a stopped one does not."""
-    guest = instance.guest
+    guest, unit = instance.guest, instance.product.unit
     power_cycle(instance)
-    eventually(lambda: guest.unit(UNIT)["ActiveState"] == "active", 60)
+    eventually(lambda: guest.unit(unit)["ActiveState"] == "active", 60)
     instance.trove.wait_active(instance.id)
 
     instance.lab.rpc(instance.id).call("stop_db", version="1.1")
-    assert guest.unit(UNIT)["ActiveState"] in ("inactive", "deactivating")
-    eventually(lambda: guest.unit(UNIT)["ActiveState"] == "inactive", 30)
+    assert guest.unit(unit)["ActiveState"] in ("inactive", "deactivating")
+    eventually(lambda: guest.unit(unit)["ActiveState"] == "inactive", 30)
     power_cycle(instance)
     guest.wait_message("Status reported. status=shutdown", 60)
-    assert guest.unit(UNIT)["ActiveState"] == "inactive"
+    assert guest.unit(unit)["ActiveState"] == "inactive"
 
     instance.lab.rpc(instance.id).call("restart", timeout=60)
     instance.trove.wait_active(instance.id)
@@ -142,7 +143,7 @@ def power_cycle(instance: Instance) -> None:
 
 def test_resize_flavor(instance: Instance) -> None:
     """Stop, Nova's resize, start with the new flavor's configuration."""
-    query = "select @@innodb_buffer_pool_size, @@server_id"
+    query = instance.product.sized
     (before,) = instance.admin(query)
     instance.trove.resize_flavor(instance.id, "3")
     instance.trove.wait_status(instance.id, "RESIZE", "ACTIVE", "HEALTHY")
@@ -157,10 +158,13 @@ def test_resize_flavor(instance: Instance) -> None:
     eventually(resized, 60)
 
 
-def test_agent_killed_in_prepare_fails_the_instance_with_a_reason(lab: Lab) -> None:
+@pytest.mark.parametrize("datastore", KINDS)
+def test_agent_killed_in_prepare_fails_the_instance_with_a_reason(
+    lab: Lab, datastore: str
+) -> None:
     """The request was acknowledged, so nobody would ever repeat it."""
     trove = lab.trove()
-    created = trove.create_instance("killed", DATASTORE)
+    created = trove.create_instance("killed", datastore)
     try:
         guest = booting_guest(lab, trove, created["id"])
         guest.wait_message("Initialising the data directory.", 60)
@@ -196,8 +200,9 @@ def booting_guest(lab: Lab, trove: TroveClient, instance_id: str) -> Guest:
 def test_foreign_volume_is_never_formatted(instance: Instance) -> None:
     """A device with somebody's data is refused, named, and left as it was."""
     guest = instance.guest
-    guest.run(["systemctl", "stop", AGENT_UNIT, UNIT])
-    guest.sh("umount /var/lib/mysql && sed -i '\\,/var/lib/mysql,d' /etc/fstab")
+    place = instance.product.mount_point
+    guest.run(["systemctl", "stop", AGENT_UNIT, instance.product.unit])
+    guest.sh(f"umount {place} && sed -i '\\,{place},d' /etc/fstab")
     guest.sh("wipefs --all --quiet /dev/vdb && mkfs.xfs -q -f -L precious /dev/vdb")
     digest = "dd if=/dev/vdb bs=1M count=64 status=none | sha256sum"
     before = guest.sh(digest)

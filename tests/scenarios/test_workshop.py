@@ -89,10 +89,18 @@ def test_databases(instance: Instance) -> None:
 
 
 def test_system_databases_cannot_be_created(instance: Instance) -> None:
-    with pytest.raises(ApiError) as refused:
-        name = instance.product.reserved_database
+    name = instance.product.reserved_database
+
+    def refused() -> bool:
+        fault = instance.trove.instance(instance.id).get("fault") or {}
+        return f"{name} is on the reserved list" in fault.get("message", "")
+
+    try:
         instance.trove.create_databases(instance.id, {"name": name})
-    assert refused.value.status == 400
+    except ApiError as error:
+        assert error.status == 400
+    else:  # Trove knows the names of MySQL only: it is up to the agent
+        eventually(refused)
 
 
 def test_users_and_access(instance: Instance) -> None:

@@ -46,6 +46,7 @@ impl Server {
         let overrides = Overrides::new(&layout.include_dir);
         let mut early = overrides.read(Group::SystemEarly, COMMON)?;
         early.set("password_encryption", "scram-sha-256");
+        early.set("archive_mode", "on");
         early.set("archive_command", &wal::archive_command(layout));
         early.set("restore_command", &wal::restore_command(layout));
         overrides.write(Group::SystemEarly, COMMON, &early)?;

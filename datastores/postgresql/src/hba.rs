@@ -10,12 +10,12 @@
 //! is kept as SCRAM verifier, as every one that the agent sets, is asked for
 //! SCRAM. Only accounts of older guests answer with MD5.
 
-use datastore::Result;
+use datastore::{Result, TlsMode};
 use guest::Attributes;
 
 use crate::errors::os_error;
 use crate::server::{REPLICATOR, SUPERUSER};
-use crate::{Server, Settings, TlsMode, sql};
+use crate::{Server, Settings, sql};
 
 /// The map of system accounts to the superuser.
 const MAP: &str = "trove";
@@ -41,11 +41,11 @@ impl Server {
     }
 }
 
-fn rules(tls: TlsMode) -> String {
+fn rules(tls: Option<TlsMode>) -> String {
     let (connection, method) = match tls {
-        TlsMode::Optional => ("host", "md5"),
-        TlsMode::Enforced => ("hostssl", "md5"),
-        TlsMode::Mutual => ("hostssl", "cert clientcert=verify-full"),
+        None | Some(TlsMode::Basic) => ("host", "md5"),
+        Some(TlsMode::Enforced) => ("hostssl", "md5"),
+        Some(TlsMode::Mtls) => ("hostssl", "cert clientcert=verify-full"),
     };
     format!(
         "# Written by the Trove guest agent; changes are lost.\n\
@@ -72,8 +72,15 @@ fn accounts(settings: &Settings) -> String {
 mod tests {
     use super::*;
 
+    const MODES: [Option<TlsMode>; 4] = [
+        None,
+        Some(TlsMode::Basic),
+        Some(TlsMode::Enforced),
+        Some(TlsMode::Mtls),
+    ];
+
     /// Lines by their fields, without comments.
-    fn lines(tls: TlsMode) -> Vec<String> {
+    fn lines(tls: Option<TlsMode>) -> Vec<String> {
         let is_rule = |line: &&str| !line.starts_with('#');
         rules(tls)
             .lines()
@@ -84,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_superuser_comes_in_by_the_socket_only() {
-        for tls in [TlsMode::Optional, TlsMode::Enforced, TlsMode::Mutual] {
+        for tls in MODES {
             let lines = lines(tls);
             let fits = |kind: &str| {
                 let fits = |line: &&String| line.starts_with(kind) && line.contains(" postgres ");
@@ -102,7 +109,7 @@ mod tests {
 
     #[test]
     fn replicas_are_let_in_whatever_the_mode() {
-        for tls in [TlsMode::Optional, TlsMode::Enforced, TlsMode::Mutual] {
+        for tls in MODES {
             let rule = " replication replicator all scram-sha-256";
             assert_eq!(
                 lines(tls)
@@ -116,12 +123,12 @@ mod tests {
 
     #[test]
     fn enforced_means_that_nothing_comes_in_without_tls() {
-        for tls in [TlsMode::Enforced, TlsMode::Mutual] {
+        for &tls in &MODES[2..] {
             for line in lines(tls).iter().filter(|line| line.starts_with("host ")) {
                 assert!(line.ends_with("reject"), "{line}");
             }
         }
-        let mutual = lines(TlsMode::Mutual).pop().unwrap();
+        let mutual = lines(Some(TlsMode::Mtls)).pop().unwrap();
         assert!(mutual.ends_with("cert clientcert=verify-full"), "{mutual}");
     }
 }

@@ -33,5 +33,5 @@ mod version;
 mod wal;
 
 pub use server::{Server, datastore};
-pub use settings::{Layout, Settings, TlsMode};
+pub use settings::{Layout, Settings};
 pub use version::ServerVersion;

@@ -85,7 +85,7 @@ pub(crate) mod tests {
     use guest::Account;
 
     use super::*;
-    use crate::{Layout, TlsMode};
+    use crate::Layout;
 
     /// A datastore with all its paths below `dir`.
     pub(crate) fn server_in(dir: &Path) -> Server {
@@ -113,7 +113,7 @@ pub(crate) mod tests {
             agent_account: "root".into(),
             unit: "postgresql-test-unit-that-does-not-exist".into(),
             port: 5432,
-            tls: TlsMode::Optional,
+            tls: None,
             ignore_users: vec!["os_admin".into()],
             ignore_dbs: Vec::new(),
             default_password_length: 36,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datastore::TlsMode;
 use guest::Account;
 
 /// Options of the agent's configuration that are honoured here. Names and
@@ -20,8 +21,8 @@ pub struct Settings {
     pub unit: String,
     /// TCP port, also part of the socket's name (`postgresql_port`).
     pub port: u16,
-    /// How clients must connect (`ssl_mode`).
-    pub tls: TlsMode,
+    /// What is demanded of clients, where TLS is on (`ssl_mode`).
+    pub tls: Option<TlsMode>,
     /// Users that are neither shown nor touched (`ignore_users`).
     pub ignore_users: Vec<String>,
     /// Databases that are neither shown nor touched (`ignore_dbs`).
@@ -41,18 +42,6 @@ pub struct Settings {
     /// Whether archived WAL is removed when it has grown too large
     /// (`enable_clean_wal_archives`).
     pub clean_wal_archive: bool,
-}
-
-/// How clients must connect from the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// As they like: without TLS, or with it where the server has it.
-    #[default]
-    Optional,
-    /// With TLS.
-    Enforced,
-    /// With TLS and a certificate of their own.
-    Mutual,
 }
 
 /// Paths of a guest. [`Layout::new`] has the ones that every guest of Trove

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use datastore::Datastore;
+use datastore::{Datastore, TlsMode};
 use guest::{Account, FsType, VolumeSpec};
 use mysql_family::Layout;
 use oslo_config::Value;
 use oslo_messaging::{RabbitOptions, TransportConfig, TransportUrl};
-use postgresql::TlsMode;
 use secrecy::ExposeSecret;
 use tracing::level_filters::LevelFilter;
 use uuid::Uuid;
@@ -104,11 +103,9 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         agent_account: "root".to_owned(),
         unit: unit_name(settings).to_owned(),
         port: settings.postgresql_port,
-        tls: match settings.ssl_mode.as_deref() {
-            Some("enforced") => TlsMode::Enforced,
-            Some("mtls") => TlsMode::Mutual,
-            _ => TlsMode::Optional,
-        },
+        tls: [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
+            .into_iter()
+            .find(|mode| Some(mode.name()) == settings.ssl_mode.as_deref()),
         ignore_users: settings.ignore_users.clone(),
         ignore_dbs: settings.ignore_dbs.clone(),
         default_password_length: settings.default_password_length,

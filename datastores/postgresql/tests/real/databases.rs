@@ -43,7 +43,7 @@ pub(crate) fn cases(cases: &mut Cases) {
             .await
             .unwrap();
         let listed = ds.list_databases(&page(None, None, false)).await.unwrap();
-        assert_eq!(listed.items, [database.clone()]);
+        assert_eq!(listed.items, std::slice::from_ref(&database));
         for (character_set, collate) in [
             (Some("NOPE"), None),
             (None, Some("xx_YY")),

@@ -1,9 +1,14 @@
 //! From an empty volume to a server.
 
-use datastore::PrepareRequest;
+use std::time::{Duration, Instant};
+
+use datastore::{Datastore, PrepareRequest, ServiceStatus};
+use guest::Command;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::getuid;
 use serde_json::json;
 
-use crate::harness::{Fixture, Site};
+use crate::harness::{Fixture, Site, programs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_of_anybodys_is_not_touched() {
@@ -62,6 +67,31 @@ async fn a_new_server_is_secured() {
                 .is_err()
         );
     }
+    // Over the socket it is for the agent's account only.
+    let account = &fixture.settings().account;
+    let intruder = Command::new(programs().join("psql"))
+        .arg("--host")
+        .arg(&layout.socket_dir)
+        .arg(format!("--port={}", fixture.settings().port))
+        .args(["--username=postgres", "--no-password", "--command=SELECT 1"])
+        .user(account.uid, account.gid);
+    let output = intruder.output().await.unwrap();
+    let is_agent = !getuid().is_root();
+    assert_eq!(output.status.success(), is_agent, "{output:?}");
     assert!(!layout.mount_point.join(".initialising").exists());
+    fixture.stop().await;
+}
+
+/// Whatever the server does, its status is told in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_not_healthy() {
+    let fixture = Fixture::start().await;
+    kill(fixture.pid(), Signal::SIGSTOP).unwrap();
+    let asked = Instant::now();
+    let status = fixture.site.datastore.status().await;
+    let took = asked.elapsed();
+    kill(fixture.pid(), Signal::SIGCONT).unwrap();
+    assert_ne!(status, ServiceStatus::Healthy);
+    assert!(took < Duration::from_millis(3500), "{took:?}");
     fixture.stop().await;
 }

@@ -11,7 +11,7 @@ use datastore::{Datastore, PageRequest, PrepareRequest, Secret, ServiceStatus};
 use guest::Account;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, getuid};
-use postgresql::{Layout, Server, Settings, TlsMode};
+use postgresql::{Layout, Server, Settings};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
@@ -23,7 +23,11 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// Directory of the server programs of this machine.
 pub(crate) fn programs() -> PathBuf {
     if let Some(path) = std::env::var_os("POSTGRES_BINARY") {
-        return Path::new(&path).parent().unwrap().to_owned();
+        let path = PathBuf::from(path);
+        return match path.is_dir() {
+            true => path,
+            false => path.parent().unwrap().to_owned(),
+        };
     }
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -104,6 +108,7 @@ impl Site {
             config_contents: self.template(),
             overrides: BTreeMap::new(),
             datastore_version: None,
+            replica: None,
         }
     }
 
@@ -256,6 +261,11 @@ impl Fixture {
         Self { site, process }
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
@@ -352,7 +362,7 @@ fn settings(dir: &Path) -> Settings {
         agent_account: agent.name,
         unit: "postgresql-test-unit-that-does-not-exist".into(),
         port: free_port(),
-        tls: TlsMode::Optional,
+        tls: None,
         ignore_users: vec!["os_admin".into(), "postgres".into()],
         ignore_dbs: vec!["os_admin".into(), "postgres".into()],
         default_password_length: 36,

@@ -1,7 +1,7 @@
 //! The datastore against a real server.
 //!
-//! `POSTGRES_BINARY` names the server program; without it the newest one below
-//! `/usr/lib/postgresql` is taken. A missing server is a failure, not a reason
+//! `POSTGRES_BINARY` names the server program or its directory; without it the
+//! newest one below `/usr/lib/postgresql` is taken. A missing server is a failure, not a reason
 //! to skip. Every server is private to this run: a temporary directory, a Unix
 //! socket and a port of the loopback interface, and it is stopped at the end.
 //! Run as root, the servers run as an unprivileged user.
