@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datastore::{
     Database, Datastore, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
-    ServiceStatus, StopOutcome, User, UserAttributes,
+    ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
@@ -168,6 +168,19 @@ impl Datastore for Server {
 
     async fn housekeeping(&self) -> Result<()> {
         self.clean_archive().await
+    }
+
+    fn tls_files(&self) -> Option<TlsFiles> {
+        Some(self.tls_paths())
+    }
+
+    async fn tls_enabled(&self) -> Result<bool> {
+        self.offers_tls().await
+    }
+
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        self.switch_tls(mode, material).await?;
+        Ok(false)
     }
 
     async fn main_pid(&self) -> Option<u32> {

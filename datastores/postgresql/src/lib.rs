@@ -28,6 +28,8 @@ mod session;
 mod settings;
 mod sql;
 mod status;
+mod tls;
+mod tls_check;
 mod users;
 mod version;
 mod wal;

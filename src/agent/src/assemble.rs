@@ -103,9 +103,7 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         agent_account: "root".to_owned(),
         unit: unit_name(settings).to_owned(),
         port: settings.postgresql_port,
-        tls: [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
-            .into_iter()
-            .find(|mode| Some(mode.name()) == settings.ssl_mode.as_deref()),
+        tls: tls_mode(settings),
         ignore_users: settings.ignore_users.clone(),
         ignore_dbs: settings.ignore_dbs.clone(),
         default_password_length: settings.default_password_length,
@@ -118,13 +116,10 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
 
 /// What is demanded of clients, as it was when the agent started. Trove writes
 /// `None` for nothing.
-pub fn tls_mode(settings: &Settings) -> Option<datastore::TlsMode> {
-    match settings.ssl_mode.as_deref() {
-        Some("basic") => Some(datastore::TlsMode::Basic),
-        Some("enforced") => Some(datastore::TlsMode::Enforced),
-        Some("mtls") => Some(datastore::TlsMode::Mtls),
-        _ => None,
-    }
+pub fn tls_mode(settings: &Settings) -> Option<TlsMode> {
+    [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
+        .into_iter()
+        .find(|mode| settings.ssl_mode.as_deref() == Some(mode.name()))
 }
 
 /// Name of the database server's systemd unit.

@@ -21,6 +21,7 @@ mod run;
 mod state_file;
 mod status;
 mod supervise;
+mod tls;
 
 use std::process::ExitCode;
 

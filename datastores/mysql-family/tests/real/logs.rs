@@ -92,7 +92,7 @@ async fn large(fixture: Arc<Fixture>) {
     ds(&fixture).housekeeping().await.unwrap();
     let mut old = path.clone().into_os_string();
     old.push(".1");
-    assert_eq!(std::fs::metadata(&old).unwrap().len(), 257 << 20);
+    assert!(std::fs::metadata(&old).unwrap().len() >= 257 << 20);
     let mut tenant = fixture.admin().await;
     tenant.query_drop("SELECT 'in the new file'").await.unwrap();
     tenant.disconnect().await.unwrap();

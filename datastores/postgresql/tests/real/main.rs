@@ -14,6 +14,7 @@ mod databases;
 mod first_start;
 mod harness;
 mod root;
+mod tls;
 mod users;
 mod wal;
 
@@ -30,6 +31,7 @@ async fn one_server() {
     root::cases(&mut cases);
     config::cases(&mut cases);
     wal::cases(&mut cases);
+    tls::cases(&mut cases);
     cases.run(Fixture::start().await).await;
 }
 

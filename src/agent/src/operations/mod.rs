@@ -11,6 +11,7 @@ pub mod recovery;
 mod restart_mark;
 mod snapshot;
 mod system;
+mod tls;
 pub mod turns;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use turns::Turns;
 
 pub use logs::LogAction;
 pub use prepare::PrepareCall;
+pub use tls::TlsAction;
 
 /// Everything the operations work with.
 pub struct Operations {
@@ -48,6 +50,8 @@ pub struct Operations {
     pub backups: backup::Backups,
     /// Published logs.
     pub logs: crate::logs::Logs,
+    /// TLS of the server.
+    pub tls: crate::tls::Tls,
     /// Who may run beside whom.
     pub turns: Turns,
 }

@@ -9,7 +9,7 @@ use super::args::{Args, ArgsError, Flag};
 use super::context::Context;
 use super::failure::CallError;
 use crate::backups::BackupInfo;
-use crate::operations::{LogAction, Operations, PrepareCall};
+use crate::operations::{LogAction, Operations, PrepareCall, TlsAction};
 
 type Reply = Result<Value, CallError>;
 
@@ -36,9 +36,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "module_list",
     "module_apply",
     "module_remove",
-    "ssl_show",
-    "ssl_action",
-    "ssl_rollback",
     "get_root_password",
     "update_guest",
     "cluster_complete",
@@ -92,6 +89,7 @@ pub async fn call(
             backup(operations, method, args, context).await
         }
         "guest_log_list" | "guest_log_action" => logs(operations, method, args, context).await,
+        "ssl_show" | "ssl_action" | "ssl_rollback" => tls(operations, method, args).await,
         "get_filesystem_stats"
         | "get_hwinfo"
         | "get_diagnostics"
@@ -166,6 +164,25 @@ async fn logs(operations: &Operations, method: &str, mut args: Args, context: &C
     };
     done(args)?;
     Ok(operations.log_action(&name, action, context).await?)
+}
+
+async fn tls(operations: &Operations, method: &str, mut args: Args) -> Reply {
+    if method == "ssl_action" {
+        let flag = |flag: Option<Flag>| flag.is_some_and(Flag::is_set);
+        let action = TlsAction {
+            mode: args.optional("mode")?,
+            material: args.optional("container")?,
+            enable: flag(args.optional("enable")?),
+            disable: flag(args.optional("disable")?),
+        };
+        done(args)?;
+        return Ok(operations.tls_action(&action).await?);
+    }
+    done(args)?;
+    match method {
+        "ssl_show" => Ok(operations.tls_show().await?),
+        _ => Ok(operations.tls_rollback().await?),
+    }
 }
 
 async fn system(operations: &Operations, method: &str, mut args: Args) -> Reply {
