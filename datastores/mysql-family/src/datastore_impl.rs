@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datastore::{
     BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
     PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServerLog, ServiceStatus,
-    StopOutcome, User, UserAttributes,
+    StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
 use tracing::error;
 
@@ -202,7 +202,20 @@ impl<F: Flavor> Datastore for Server<F> {
         Ok(false)
     }
 
+    fn tls_files(&self) -> Option<TlsFiles> {
+        Some(self.tls_paths())
+    }
+
+    async fn tls_enabled(&self) -> Result<bool> {
+        self.offers_tls().await
+    }
+
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        self.switch_tls(mode, material).await
+    }
+
     async fn housekeeping(&self) -> Result<()> {
+        self.settle_tls().await;
         self.bound_logs().await
     }
 

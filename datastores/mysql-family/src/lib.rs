@@ -36,6 +36,8 @@ mod settings;
 mod snapshot;
 mod sql;
 mod status;
+mod tls;
+mod tls_accounts;
 mod tool;
 mod users;
 mod version;

@@ -59,7 +59,9 @@ impl<F: Flavor> Server<F> {
             false => self.unit.start(limit).await,
         };
         result.map_err(service_error)?;
-        self.wait_healthy(started, limit).await
+        self.wait_healthy(started, limit).await?;
+        self.settle_tls().await;
+        Ok(())
     }
 
     /// Waits until the server answers. systemd has called it ready already;

@@ -55,6 +55,17 @@ impl Product {
         }
     }
 
+    /// The stock client.
+    pub(crate) fn client(self) -> PathBuf {
+        let name = match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        };
+        let binary = self.binary();
+        let prefix = binary.parent().and_then(Path::parent).unwrap();
+        prefix.join("bin").join(name)
+    }
+
     pub(crate) fn mariadb_tools() -> PathBuf {
         let binary = Self::Mariadb.binary();
         let prefix = binary.parent().and_then(Path::parent).unwrap();
@@ -374,6 +385,14 @@ impl Fixture {
         drop(first_start);
         let restored = site.datastore.check_restored().await.unwrap();
         (Self { site, process }, restored)
+    }
+
+    /// Stops and starts the server.
+    pub(crate) async fn restart(self) -> Self {
+        let site = self.stop().await;
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        Self { site, process }
     }
 
     /// Ends the server.

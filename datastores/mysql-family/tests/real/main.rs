@@ -20,6 +20,7 @@ mod harness;
 mod logs;
 mod root;
 mod snapshot;
+mod tls;
 mod users;
 mod vectors;
 mod xtrabackup;
@@ -37,6 +38,7 @@ fn cases(product: Product) -> Cases {
     root::cases(&mut cases);
     config::cases(&mut cases);
     logs::cases(&mut cases);
+    tls::cases(&mut cases, product);
     cases
 }
 

@@ -3,13 +3,13 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
-use datastore::{Datastore as _, Secret, TlsMaterial, TlsMode};
+use datastore::{Secret, TlsMaterial, TlsMode};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Config, Error};
 
 use crate::ds;
@@ -148,7 +148,7 @@ async fn failures(fixture: &Fixture) {
         .await
         .unwrap();
     let other = TlsMaterial {
-        private_key: Secret::new(pem!("client.key")),
+        certificate: pem!("client.pem").into(),
         ..material()
     };
     assert!(
@@ -156,28 +156,17 @@ async fn failures(fixture: &Fixture) {
             .await
             .is_err()
     );
-    let key = std::fs::read_to_string(&files.private_key).unwrap();
-    assert_eq!(key, material().private_key.expose());
+    let certificate = std::fs::read_to_string(&files.certificate).unwrap();
+    assert_eq!(certificate, material().certificate);
     assert!(!plain(fixture).await && encrypted(fixture, false).await.unwrap());
     ds.set_tls(None, None).await.unwrap();
     fixture.sql("postgres", &["DROP ROLE tess"]).await;
 }
 
 /// rustls as the client wants it.
-#[derive(Clone)]
 struct Rustls(Arc<ClientConfig>);
 
 struct Stream(tokio_rustls::client::TlsStream<TcpStream>);
-
-impl MakeTlsConnect<TcpStream> for Rustls {
-    type Stream = Stream;
-    type TlsConnect = Self;
-    type Error = std::io::Error;
-
-    fn make_tls_connect(&mut self, _domain: &str) -> std::io::Result<Self> {
-        Ok(self.clone())
-    }
-}
 
 impl TlsConnect<TcpStream> for Rustls {
     type Stream = Stream;
