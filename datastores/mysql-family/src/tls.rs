@@ -331,6 +331,11 @@ async fn load(
 
 /// Whether the server has a certificate to show.
 async fn has_certificate(session: &mut Session) -> SqlResult<bool> {
+    if session.version().vendor == Vendor::MariaDb {
+        // Its status is that of the session, which has no TLS.
+        let have: Option<String> = session.first("SELECT @@GLOBAL.have_ssl", ()).await?;
+        return Ok(have.as_deref() == Some("YES"));
+    }
     let rows = session
         .text_rows("SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'")
         .await?;

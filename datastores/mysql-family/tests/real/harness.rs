@@ -55,17 +55,6 @@ impl Product {
         }
     }
 
-    /// The stock client.
-    pub(crate) fn client(self) -> PathBuf {
-        let name = match self {
-            Self::Mysql => "mysql",
-            Self::Mariadb => "mariadb",
-        };
-        let binary = self.binary();
-        let prefix = binary.parent().and_then(Path::parent).unwrap();
-        prefix.join("bin").join(name)
-    }
-
     pub(crate) fn mariadb_tools() -> PathBuf {
         let binary = Self::Mariadb.binary();
         let prefix = binary.parent().and_then(Path::parent).unwrap();
