@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datastore::{
     Database, Datastore, Page, PageRequest, PasswordChange, PrepareRequest, Result, Secret,
-    ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
+    ServerLog, ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
@@ -167,7 +167,20 @@ impl Datastore for Server {
     }
 
     async fn housekeeping(&self) -> Result<()> {
+        self.bound_log().await;
         self.clean_archive().await
+    }
+
+    fn logs(&self) -> Vec<ServerLog> {
+        self.server_logs()
+    }
+
+    async fn log_enabled(&self, name: &str) -> Result<bool> {
+        self.is_log_on(name)
+    }
+
+    async fn set_log(&self, name: &str, enabled: bool) -> Result<bool> {
+        self.switch_log(name, enabled).await
     }
 
     fn tls_files(&self) -> Option<TlsFiles> {

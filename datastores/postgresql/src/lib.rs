@@ -17,6 +17,7 @@ mod errors;
 mod hba;
 mod init;
 mod installation;
+mod logs;
 mod marker;
 mod names;
 mod overrides;

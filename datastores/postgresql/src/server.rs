@@ -122,6 +122,7 @@ pub(crate) mod tests {
             ignore_users: vec!["os_admin".into()],
             ignore_dbs: Vec::new(),
             default_password_length: 36,
+            long_query_time: Duration::ZERO,
             state_change_wait_time: Duration::from_secs(180),
             state_change_poll_time: Duration::from_secs(3),
             state_healthy_counts: 5,

@@ -107,6 +107,7 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         ignore_users: settings.ignore_users.clone(),
         ignore_dbs: settings.ignore_dbs.clone(),
         default_password_length: settings.default_password_length,
+        long_query_time: settings.guest_log.long_query_time,
         state_change_wait_time: settings.state_change_wait_time,
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,

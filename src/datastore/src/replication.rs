@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Secret;
+use crate::{Secret, TlsMaterial, TlsMode};
 
 /// Where a replica finds its source (`master`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +38,9 @@ pub struct ReplicaContext {
     /// Where the data stands that the replica was made of, when a volume
     /// snapshot brought it (`dataset`). Empty otherwise: the data itself tells.
     pub dataset: Map<String, Value>,
-    /// TLS material and mode of the source, if it has some.
-    pub tls: Option<crate::TlsMaterial>,
+    /// TLS of the source, which its replicas have too, to be put in place. The
+    /// accounts come with the data.
+    pub tls: Option<(TlsMode, TlsMaterial)>,
 }
 
 /// A replica to be made in `prepare`.

@@ -211,12 +211,6 @@ pub trait Datastore: Send + Sync {
         Err(Error::not_supported("Upgrading"))
     }
 
-    /// The class of Trove that source and replica must have in common, e.g.
-    /// `MysqlGTIDReplication`.
-    fn replication_strategy(&self) -> &'static str {
-        ""
-    }
-
     /// The TCP port tenants and replicas connect to.
     async fn port(&self) -> Result<u16> {
         Err(Error::not_supported("Replication"))

@@ -15,6 +15,7 @@ mod command;
 mod facts;
 mod files;
 mod freeze;
+mod network;
 pub mod notify;
 mod nss;
 mod readable;
@@ -28,6 +29,7 @@ pub use files::{
     Attributes, FileError, Kept, ensure_directory, read_optional, remove_if_exists, write_atomic,
 };
 pub use freeze::{freeze, thaw};
+pub use network::own_address;
 pub use nss::pin_name_services;
 pub use service::{ActiveState, ServiceError, Unit, UnitState};
 pub use volume::{

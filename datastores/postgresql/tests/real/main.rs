@@ -13,6 +13,7 @@ mod config;
 mod databases;
 mod first_start;
 mod harness;
+mod logs;
 mod root;
 mod tls;
 mod users;

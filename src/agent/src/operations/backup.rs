@@ -170,6 +170,17 @@ impl Operations {
     /// # Errors
     /// The reason of a failure, after it was reported.
     pub async fn create_backup(&self, info: BackupInfo, context: &Context) -> Result<()> {
+        self.back_up(info, context, context.notification().cloned())
+            .await
+    }
+
+    /// The same, for one who waits for it or is notified.
+    pub(super) async fn back_up(
+        &self,
+        info: BackupInfo,
+        context: &Context,
+        notification: Option<Map<String, Value>>,
+    ) -> Result<()> {
         let id = info
             .id
             .clone()
@@ -182,7 +193,7 @@ impl Operations {
             backup_id: id.clone(),
             size: self.used_gigabytes(),
             request_id: context.request_id().map(str::to_owned),
-            notification: context.notification().cloned(),
+            notification,
             context: context.for_conductor(),
             access: None,
             leftover: None,

@@ -8,6 +8,8 @@ mod logs;
 mod orphans;
 mod prepare;
 pub mod recovery;
+mod renew;
+mod replication;
 mod restart_mark;
 mod snapshot;
 mod system;
@@ -28,6 +30,8 @@ use turns::Turns;
 
 pub use logs::LogAction;
 pub use prepare::PrepareCall;
+pub use renew::rebuild_request;
+pub use replication::ReplicaInfo;
 pub use tls::TlsAction;
 
 /// Everything the operations work with.

@@ -10,7 +10,7 @@ use datastore::{
 use serde_json::{Map, Value};
 use tracing::{error, info, warn};
 
-use super::Operations;
+use super::{Operations, ReplicaInfo};
 use crate::backups::{self, BackupInfo, Chain};
 use crate::journal::{Record, State};
 use crate::rpc::args::{Args, ArgsError};
@@ -31,6 +31,8 @@ pub struct PrepareCall {
     pub(super) request: PrepareRequest,
     /// The data to begin with.
     backup: Option<BackupInfo>,
+    /// The source it becomes a replica of.
+    replica: Option<ReplicaInfo>,
     /// Names of arguments that ask for what this agent cannot do.
     unsupported: Vec<&'static str>,
 }
@@ -42,7 +44,7 @@ impl PrepareCall {
     /// When one is missing or of another type.
     pub fn read(args: &mut Args) -> std::result::Result<Self, ArgsError> {
         let mut unsupported = Vec::new();
-        for name in ["snapshot", "cluster_config", "modules"] {
+        for name in ["cluster_config", "modules"] {
             match args.optional::<Value>(name)? {
                 None => {}
                 Some(Value::Array(list)) if list.is_empty() => {}
@@ -65,6 +67,7 @@ impl PrepareCall {
                 replica: None,
             },
             backup: args.optional("backup_info")?,
+            replica: args.optional("snapshot")?,
             unsupported,
         })
     }
@@ -75,7 +78,7 @@ impl Operations {
     ///
     /// # Errors
     /// The reason of a failure, after it was reported.
-    pub async fn prepare(&self, call: PrepareCall, context: &Context) -> Result<()> {
+    pub async fn prepare(&self, mut call: PrepareCall, context: &Context) -> Result<()> {
         let _exclusive = self.turns.exclusive("prepare").await?;
         if self.markers.installed() {
             return Err(Error::bad_request(
@@ -89,7 +92,7 @@ impl Operations {
             context: context.for_conductor(),
             state: State::Running,
         };
-        let installed = self.install(&call, &record, context).await;
+        let installed = self.install(&mut call, &record, context).await;
         match installed {
             Ok(restored) => {
                 if restored.root_enabled {
@@ -107,7 +110,7 @@ impl Operations {
 
     async fn install(
         &self,
-        call: &PrepareCall,
+        call: &mut PrepareCall,
         record: &Record,
         context: &Context,
     ) -> Result<Restored> {
@@ -120,10 +123,17 @@ impl Operations {
             return Err(Error::not_supported(what));
         }
         self.host.ready().await?;
+        if let Some(info) = call.replica.take() {
+            self.check_replica(&info)?;
+            call.request.replica = Some(info.request());
+        }
         let nothing = Restored {
             root_enabled: false,
         };
         match &call.backup {
+            None if call.request.replica.is_some() => Err(Error::bad_request(
+                "a replica needs a backup of its source, and the request names none",
+            )),
             None => self
                 .datastore
                 .prepare(&call.request)
@@ -166,6 +176,10 @@ impl Operations {
     /// be used and mended, so these faults are told and do not fail it.
     async fn populate(&self, call: &PrepareCall, context: &Context) -> Vec<String> {
         let mut faults = Vec::new();
+        // A replica has what its source has.
+        if call.request.replica.is_some() {
+            return faults;
+        }
         if !call.databases.is_empty()
             && let Err(error) = self.datastore.create_databases(&call.databases).await
         {

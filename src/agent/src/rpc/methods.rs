@@ -9,29 +9,15 @@ use super::args::{Args, ArgsError, Flag};
 use super::context::Context;
 use super::failure::CallError;
 use crate::backups::BackupInfo;
-use crate::operations::{LogAction, Operations, PrepareCall, TlsAction};
+use crate::operations::{
+    LogAction, Operations, PrepareCall, ReplicaInfo, TlsAction, rebuild_request,
+};
 
 type Reply = Result<Value, CallError>;
 
 /// Methods of the guest API that this release knows and cannot do.
 const NOT_SUPPORTED: &[&str] = &[
-    "rebuild",
-    "upgrade",
-    "pre_upgrade",
-    "post_upgrade",
-    "backup_required_for_replication",
-    "get_replication_snapshot",
-    "attach_replica",
-    "attach_replication_slave",
-    "detach_replica",
-    "get_replica_context",
-    "make_read_only",
-    "enable_as_master",
-    "get_latest_txn_id",
-    "wait_for_txn",
-    "get_last_txn",
     "get_txn_count",
-    "demote_replication_master",
     "cleanup_source_on_replica_detach",
     "module_list",
     "module_apply",
@@ -85,11 +71,26 @@ pub async fn call(
     match method {
         "rpc_ping" => done(args).map(|()| json!(true)),
         "prepare" => prepare(operations, args, context).await,
+        "rebuild" | "upgrade" | "pre_upgrade" | "post_upgrade" => {
+            renew(operations, method, args, context).await
+        }
         "create_backup" | "pre_create_backup" | "post_create_backup" => {
             backup(operations, method, args, context).await
         }
         "guest_log_list" | "guest_log_action" => logs(operations, method, args, context).await,
         "ssl_show" | "ssl_action" | "ssl_rollback" => tls(operations, method, args).await,
+        "backup_required_for_replication"
+        | "get_replication_snapshot"
+        | "get_replica_context"
+        | "attach_replica"
+        | "attach_replication_slave"
+        | "detach_replica"
+        | "enable_as_master"
+        | "demote_replication_master"
+        | "make_read_only" => replication(operations, method, args, context).await,
+        "get_latest_txn_id" | "wait_for_txn" | "get_last_txn" => {
+            transactions(operations, method, args).await
+        }
         "get_filesystem_stats"
         | "get_hwinfo"
         | "get_diagnostics"
@@ -122,6 +123,33 @@ async fn prepare(operations: &Operations, mut args: Args, context: &Context) -> 
     done(args)?;
     operations.prepare(call, context).await?;
     Ok(Value::Null)
+}
+
+async fn renew(operations: &Operations, method: &str, mut args: Args, context: &Context) -> Reply {
+    match method {
+        "rebuild" => {
+            let request = rebuild_request(&mut args)?;
+            done(args)?;
+            operations.rebuild(request, context).await?;
+            Ok(Value::Null)
+        }
+        "upgrade" => {
+            #[derive(serde::Deserialize)]
+            struct Upgrade {
+                datastore_version: String,
+            }
+            let target: Upgrade = args.required("upgrade_info")?;
+            done(args)?;
+            operations.upgrade(&target.datastore_version).await?;
+            Ok(Value::Null)
+        }
+        // What it returns comes back with `upgrade`; nothing has to.
+        "pre_upgrade" => done(args).map(|()| json!({})),
+        _ => {
+            args.ignore(&["upgrade_info"]);
+            done(args).map(|()| Value::Null)
+        }
+    }
 }
 
 async fn backup(
@@ -249,6 +277,83 @@ async fn lifecycle(operations: &std::sync::Arc<Operations>, method: &str, mut ar
         }
     }
     Ok(Value::Null)
+}
+
+async fn replication(
+    operations: &Operations,
+    method: &str,
+    mut args: Args,
+    context: &Context,
+) -> Reply {
+    match method {
+        "backup_required_for_replication" => return done(args).map(|()| json!(true)),
+        "get_replication_snapshot" => {
+            let info: BackupInfo = args.required("snapshot_info")?;
+            let config = args.optional("replica_source_config")?;
+            done(args)?;
+            let config: String = config.unwrap_or_default();
+            return Ok(operations
+                .replication_snapshot(info, &config, context)
+                .await?);
+        }
+        "get_replica_context" => {
+            done(args)?;
+            return Ok(operations.replica_context().await?);
+        }
+        "attach_replica" | "attach_replication_slave" => {
+            let name = match method {
+                "attach_replica" => "replica_info",
+                _ => "snapshot",
+            };
+            let info: ReplicaInfo = args.required(name)?;
+            let config: String = args.optional("slave_config")?.unwrap_or_default();
+            let restart = args.optional("restart")?.unwrap_or(false);
+            done(args)?;
+            operations.attach_replica(info, &config, restart).await?;
+        }
+        "detach_replica" => {
+            let for_failover = args.optional("for_failover")?.unwrap_or(false);
+            done(args)?;
+            return Ok(operations.detach_replica(for_failover).await?);
+        }
+        "enable_as_master" => {
+            let config = args.optional("replica_source_config")?;
+            done(args)?;
+            let config: String = config.unwrap_or_default();
+            operations.enable_as_source(&config).await?;
+        }
+        "make_read_only" => {
+            let read_only = args.required("read_only")?;
+            done(args)?;
+            operations.make_read_only(read_only).await?;
+        }
+        _ => {
+            done(args)?;
+            operations.demote_source().await?;
+        }
+    }
+    Ok(Value::Null)
+}
+
+async fn transactions(operations: &Operations, method: &str, mut args: Args) -> Reply {
+    let datastore = &operations.datastore;
+    match method {
+        "get_latest_txn_id" => {
+            done(args)?;
+            Ok(json!(datastore.latest_transaction().await?))
+        }
+        "wait_for_txn" => {
+            let transaction: String = args.required("txn")?;
+            done(args)?;
+            operations.wait_for_txn(&transaction).await?;
+            Ok(Value::Null)
+        }
+        _ => {
+            done(args)?;
+            let last = datastore.last_transaction().await?;
+            Ok(json!([last.source, last.number]))
+        }
+    }
 }
 
 async fn databases(operations: &Operations, method: &str, mut args: Args) -> Reply {

@@ -1,0 +1,117 @@
+//! A new root disk below the same data, and a new version of the server.
+
+use std::time::Duration;
+
+use datastore::{Error, PrepareRequest, Result, TlsMode};
+use serde_json::json;
+use tracing::{error, info};
+
+use super::Operations;
+use crate::journal::{Record, State};
+use crate::rpc::args::{Args, ArgsError};
+use crate::rpc::context::Context;
+use crate::status::Phase;
+
+/// How long the end of an operation waits for its heartbeat to be delivered.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+/// How long a failed upgrade is the instance's status. The control plane looks
+/// every 5 s, takes a healthy server for a new one, and tells nobody when it
+/// has seen the failure (`trove/taskmanager/models.py`, `upgrade`).
+const FAILURE_SHOWN: Duration = Duration::from_secs(20);
+
+/// The arguments of `rebuild`, which are `prepare`'s by other names.
+///
+/// # Errors
+/// When one is missing or of another type.
+pub fn rebuild_request(args: &mut Args) -> std::result::Result<PrepareRequest, ArgsError> {
+    Ok(PrepareRequest {
+        config_contents: args.optional("config_contents")?.unwrap_or_default(),
+        overrides: args.optional("config_overrides")?.unwrap_or_default(),
+        datastore_version: args.optional("ds_version")?,
+        replica: None,
+    })
+}
+
+impl Operations {
+    /// Takes over the data on the volume, which another agent, of this or of
+    /// another kind, has left there.
+    ///
+    /// # Errors
+    /// The reason of a failure, after it was reported.
+    pub async fn rebuild(&self, request: PrepareRequest, context: &Context) -> Result<()> {
+        let _exclusive = self.turns.exclusive("rebuild").await?;
+        let record = Record {
+            method: "rebuild".into(),
+            request_id: context.request_id().map(str::to_owned),
+            // Its end is not notified: the control plane waits for the status.
+            notification: None,
+            context: context.for_conductor(),
+            state: State::Running,
+        };
+        match self.take_over(&request, &record).await {
+            Ok(()) => {
+                self.journal.clear();
+                self.status.enter(Phase::Installed);
+                info!("Instance rebuilt.");
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(record, &error.to_string()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn take_over(&self, request: &PrepareRequest, record: &Record) -> Result<()> {
+        let disk = |error: guest::FileError| Error::failed(error.to_string());
+        self.journal.write(record).map_err(disk)?;
+        self.markers.begin().map_err(disk)?;
+        self.status.enter(Phase::Installing);
+        self.host.ready().await?;
+        self.datastore.rebuild(request, self.tls_mode()?).await?;
+        self.markers.complete().map_err(disk)
+    }
+
+    /// The mode of TLS that the control plane has injected.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn tls_mode(&self) -> Result<Option<TlsMode>> {
+        let Some(mode) = &self.backups.settings.ssl_mode else {
+            return Ok(None);
+        };
+        serde_json::from_value(json!(mode))
+            .map(Some)
+            .map_err(|_| Error::failed(format!("ssl_mode {mode:?} is not one of TLS")))
+    }
+
+    /// Goes over to another version of the server.
+    ///
+    /// # Errors
+    /// When the data cannot be taken there; the instance then shows the failure
+    /// for a while, and is what it was.
+    pub async fn upgrade(&self, target: &str) -> Result<()> {
+        let exclusive = self.turns.exclusive("upgrade").await?;
+        let hold = self.status.hold();
+        let upgraded = match self.host.ready().await {
+            Ok(()) => self.datastore.upgrade(target).await,
+            Err(error) => Err(error),
+        };
+        drop(hold);
+        drop(exclusive);
+        match upgraded {
+            Ok(()) => {
+                self.status.announce(ANNOUNCE).await;
+                info!(target, "Server upgraded.");
+            }
+            Err(error) => {
+                error!(%error, target, "Server not upgraded.");
+                self.status.enter(Phase::Failed);
+                tokio::time::sleep(FAILURE_SHOWN).await;
+                self.status.enter(Phase::Installed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
