@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use datastore::{Error, LogKind, Result, ServerLog};
+use datastore::{Error, LogKind, ServerLog};
 use tokio::sync::Mutex;
 
 use crate::config::Settings;

@@ -7,6 +7,7 @@ use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use datastore::Result;
 use proptest::prelude::*;
 
 use super::file::digest;
