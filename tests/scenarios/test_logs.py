@@ -64,10 +64,14 @@ def in_guest(owner: Instance, path: str) -> bytes:
     return base64.b64decode(owner.guest.sh(f"base64 -w0 {path} || true"))
 
 
+def is_restart_required(owner: Instance) -> bool:
+    return owner.trove.instance(owner.id)["operating_status"] == "RESTART_REQUIRED"
+
+
 def enable_general(owner: Instance) -> None:
     """Switch the general log on, with a restart where the server needs one."""
     if act(owner, "general", enable=True)["status"] == "Restart Required":
-        owner.trove.wait_status(owner.id, "RESTART_REQUIRED")
+        eventually(lambda: is_restart_required(owner))
         owner.trove.restart(owner.id)
         owner.trove.wait_active(owner.id)
 

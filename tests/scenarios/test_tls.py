@@ -58,7 +58,10 @@ class Owner(Instance):
     def settle(self, restart: bool) -> None:
         """Restart the server if that was asked for."""
         if restart:
-            self.trove.wait_status(self.id, "RESTART_REQUIRED")
+            eventually(
+                lambda: self.trove.instance(self.id)["operating_status"]
+                == "RESTART_REQUIRED"
+            )
             self.trove.restart(self.id)
         self.trove.wait_active(self.id)
 

@@ -30,10 +30,13 @@ fn log_at(path: &Path) -> Log {
     }
 }
 
+/// Bytes and number of lines of each object, by name.
+type Objects = BTreeMap<String, (Vec<u8>, Option<u64>)>;
+
 /// Objects in memory; the store breaks down after some requests.
 #[derive(Default)]
 struct MemoryStore {
-    objects: StdMutex<BTreeMap<String, (Vec<u8>, Option<u64>)>>,
+    objects: StdMutex<Objects>,
     left: AtomicUsize,
     /// Whether a request that fails was executed nevertheless.
     silently: bool,
