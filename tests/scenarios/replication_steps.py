@@ -174,7 +174,9 @@ def eject(found: Set) -> Owner:
         acknowledged = going.stop()
     _when_silent(old)
     eventually(lambda: old.trove.replicas(old.id) == [], SWITCH)
-    new = next(r for r in found.replicas if r.trove.source(r.id) is None)
+    # All are detached for a moment, and then the others follow the new source.
+    eventually(lambda: len(_sources(found)) == 1, SWITCH)
+    (new,) = _sources(found)
     _switch(found, new)
     found.replicas.remove(old)
     found.gone.append(old)
@@ -195,6 +197,11 @@ def _revive(old: Owner) -> None:
     old.trove.wait_active(old.id, timeout=SWITCH)
     assert old.trove.source(old.id) is None
     assert old.trove.replicas(old.id) == []
+
+
+def _sources(found: Set) -> list[Owner]:
+    """Those among the replicas that are none any more."""
+    return [r for r in found.replicas if r.trove.source(r.id) is None]
 
 
 def _when_silent(old: Owner) -> None:

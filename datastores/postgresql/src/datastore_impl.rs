@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
-    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
-    User, UserAttributes,
+    BackupRequest, BackupStream, Database, Datastore, Error, LastTransaction, Page, PageRequest,
+    PasswordChange, PrepareRequest, ReadLock, ReplicaContext, ReplicationAccount, RestoreSource,
+    Restored, Result, Secret, ServerLog, ServiceStatus, StopOutcome, TlsFiles, TlsMaterial,
+    TlsMode, User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
@@ -170,7 +171,9 @@ impl Datastore for Server {
     }
 
     async fn housekeeping(&self) -> Result<()> {
-        self.clean_archive().await
+        self.bound_log().await;
+        let cleaned = self.clean_archive().await;
+        self.tend_replication().await.and(cleaned)
     }
 
     async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
@@ -183,8 +186,9 @@ impl Datastore for Server {
         source: &dyn RestoreSource,
     ) -> Result<Restored> {
         self.keep_down().await?;
+        self.meet_source(request).await?;
         let recovery = self.unpack_restore(request, source).await?;
-        self.start_restored(recovery).await
+        self.start_as_asked(request, recovery).await
     }
 
     async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
@@ -205,12 +209,90 @@ impl Datastore for Server {
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
         self.keep_down().await?;
+        self.meet_source(request).await?;
         let recovery = self.take_over_snapshot(request).await?;
-        self.start_restored(recovery).await
+        self.start_as_asked(request, recovery).await
     }
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    async fn port(&self) -> Result<u16> {
+        Ok(self.settings.port)
+    }
+
+    async fn enable_as_source(&self, _config: &str) -> Result<()> {
+        // Trove's template for sources of PostgreSQL is empty.
+        self.become_source().await
+    }
+
+    async fn replication_account(&self) -> Result<ReplicationAccount> {
+        self.account_for_replicas().await
+    }
+
+    async fn source_position(&self) -> Result<Map<String, Value>> {
+        // The data itself tells where it stands.
+        Ok(Map::new())
+    }
+
+    async fn attach_replica(
+        &self,
+        context: &ReplicaContext,
+        _config: &str,
+        restart: bool,
+    ) -> Result<()> {
+        self.attach(context, restart).await
+    }
+
+    async fn detach_replica(&self, for_failover: bool) -> Result<Option<String>> {
+        // All replicas of a source share one account.
+        self.detach(for_failover).await.map(|()| None)
+    }
+
+    async fn set_read_only(&self, read_only: bool) -> Result<()> {
+        self.keep_from_writing(read_only).await
+    }
+
+    async fn latest_transaction(&self) -> Result<String> {
+        self.latest_place().await
+    }
+
+    async fn wait_for_transaction(&self, transaction: &str, patience: Duration) -> Result<()> {
+        self.wait_for_place(transaction, patience).await
+    }
+
+    async fn last_transaction(&self) -> Result<LastTransaction> {
+        self.last_received().await
+    }
+
+    async fn demote_source(&self) -> Result<()> {
+        self.stop_being_source().await
+    }
+
+    fn logs(&self) -> Vec<ServerLog> {
+        self.server_logs()
+    }
+
+    async fn log_enabled(&self, name: &str) -> Result<bool> {
+        self.is_log_on(name)
+    }
+
+    async fn set_log(&self, name: &str, enabled: bool) -> Result<bool> {
+        self.switch_log(name, enabled).await
+    }
+
+    fn tls_files(&self) -> Option<TlsFiles> {
+        Some(self.tls_paths())
+    }
+
+    async fn tls_enabled(&self) -> Result<bool> {
+        self.offers_tls().await
+    }
+
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        self.switch_tls(mode, material).await?;
+        Ok(false)
     }
 
     async fn main_pid(&self) -> Option<u32> {
