@@ -20,6 +20,7 @@ from lab.guests.guest import Guest
 from lab.guests.machine import Machine
 from lab.guests.spec import Disk, Spec
 from lab.lab import Lab
+from lab.products import PRODUCTS
 
 UNIT = "bare.service"
 ANSWERS = "The server answers."
@@ -36,16 +37,17 @@ ExecStart=/bin/sh -eu /root/bare.sh
 SCRIPT = """\
 useradd --uid=1001 --no-create-home --shell=/usr/sbin/nologin database
 mkfs.ext4 -q -m 5 /dev/vdb
-mkdir -p /var/lib/mysql
-mount -o noatime /dev/vdb /var/lib/mysql
-install -d -o database -g database -m 750 /var/lib/mysql/data
+mkdir -p {volume}
+mount -o noatime /dev/vdb {volume}
+install -d -o database -g database -m 750 {volume}/data
 {initialise}
 systemctl enable --now {unit}
-until {client} --no-defaults -uroot -S /run/mysqld/mysqld.sock -e 'SELECT 1'; do
+until {client}; do
     sleep 0.02
 done
 echo '{answers}'
 """
+MYSQL_CLIENT = "{} --no-defaults -uroot -S /run/mysqld/mysqld.sock -e 'SELECT 1'"
 # The flags are the agent's, so that both make the same system tables.
 COMMANDS = {
     "mysql": (
@@ -57,6 +59,28 @@ COMMANDS = {
         "--auth-root-authentication-method=normal --skip-test-db "
         "--skip-name-resolve --skip-log-bin"
     ),
+    "postgresql": """\
+ln -sfn /usr/lib/postgresql/*/bin /etc/postgresql/server
+cd {0}
+install -d -o database -g database -m 700 pgdata wal_archive
+chown database:database /etc/postgresql/conf.d/*.conf
+setpriv --reuid=database --regid=database --clear-groups \\
+    /etc/postgresql/server/initdb -D {0}/pgdata --username postgres --encoding UTF8 \\
+    --locale en_US.utf8 --auth-local peer --auth-host scram-sha-256 --data-checksums
+""".format("/var/lib/postgresql/data"),
+}
+CLIENTS = {
+    "mysql": MYSQL_CLIENT.format("mysql"),
+    "mariadb": MYSQL_CLIENT.format("mariadb"),
+    "postgresql": (
+        "/etc/postgresql/server/psql -h /run/postgresql -U postgres -c 'SELECT 1'"
+    ),
+}
+# The server's configuration, as patterns of paths.
+CONFIGURATION = {
+    "mysql": "/etc/mysql/my.cnf /etc/mysql/conf.d/*.cnf",
+    "mariadb": "/etc/mysql/my.cnf /etc/mysql/conf.d/*.cnf",
+    "postgresql": "/etc/postgresql/*.conf /etc/postgresql/conf.d/*.conf",
 }
 
 
@@ -67,17 +91,22 @@ class Files:
     contents: dict[str, str]
 
     @classmethod
-    def of(cls, guest: Guest) -> Files:
+    def of(cls, guest: Guest, datastore: str) -> Files:
         """Read them in a guest whose agent has prepared its server."""
-        paths = guest.sh("ls -d /etc/mysql/my.cnf /etc/mysql/conf.d/*.cnf").split()
+        paths = guest.sh(f"ls -d {CONFIGURATION[datastore]}").split()
         return cls({path: guest.read_file(path) for path in paths})
 
 
 def user_data(datastore: str, configuration: Files) -> str:
     """The cloud-config of such a guest."""
-    unit = f"{datastore}.service"
+    product = PRODUCTS[datastore]
+    unit = product.unit
     script = SCRIPT.format(
-        initialise=COMMANDS[datastore], unit=unit, client=datastore, answers=ANSWERS
+        volume=product.mount_point,
+        initialise=COMMANDS[datastore],
+        unit=unit,
+        client=CLIENTS[datastore],
+        answers=ANSWERS,
     )
     files = {
         **configuration.contents,

@@ -97,7 +97,7 @@ def create(lab: Lab, datastore: str) -> tuple[Created, bare.Files]:
                 raise TimeoutError(f"{instance['id']} is not ACTIVE after {LIMIT} s")
             time.sleep(LOOK_SECONDS)
         active = time.time()
-        configuration = bare.Files.of(guest)
+        configuration = bare.Files.of(guest, datastore)
         trove.delete_instance(instance["id"])
         trove.wait_deleted(instance["id"])
     return Created(requested, times, active), configuration

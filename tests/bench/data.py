@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from lab import settings
 from lab.cache import Cache
@@ -44,23 +45,23 @@ class MariaDb:
     def server(self, directory: Path, *, as_guest: bool = False) -> LocalServer:
         return LocalServer(self.lab, self.tools, directory, as_guest=as_guest)
 
-    def create(self, server: LocalServer) -> None:
+    def create(self, server: Any) -> None:
         server.create()
         server.sql(f"create database {DATABASE}")
 
-    def fill(self, server: LocalServer, number: int, rows: int) -> None:
+    def fill(self, server: Any, number: int, rows: int) -> None:
         server.sql(
             f"use {DATABASE}; create table t{number} "
             "(id int primary key, noise blob, record text)"
             f" engine=innodb; insert into t{number} {self.row} from seq_1_to_{rows}"
         )
 
-    def sums(self, server: LocalServer) -> list[list[str]]:
+    def sums(self, server: Any) -> list[list[str]]:
         """The server's own checksums of all tables."""
         names = ", ".join(f"{DATABASE}.t{number}" for number in range(TABLES))
         return server.sql(f"checksum table {names}")
 
-    def start_restored(self, server: LocalServer) -> None:
+    def start_restored(self, server: Any) -> None:
         server.start(without_accounts=True)
 
 
@@ -83,11 +84,11 @@ class PostgreSql:
     def server(self, directory: Path, *, as_guest: bool = True) -> LocalPostgresql:
         return LocalPostgresql(self.lab, self.tools, directory)
 
-    def create(self, server: LocalPostgresql) -> None:
+    def create(self, server: Any) -> None:
         server.create()
         server.sql(f"create database {DATABASE}")
 
-    def fill(self, server: LocalPostgresql, number: int, rows: int) -> None:
+    def fill(self, server: Any, number: int, rows: int) -> None:
         # Plain: the server would compress what others leave as it is.
         server.sql(
             f"create table t{number} (id int primary key, noise bytea storage plain, "
@@ -97,12 +98,12 @@ class PostgreSql:
             DATABASE,
         )
 
-    def sums(self, server: LocalPostgresql) -> list[list[str]]:
+    def sums(self, server: Any) -> list[list[str]]:
         """Checksums of all tables that the server makes."""
         query = "select count(*), sum(hashtextextended(t::text, 0)) from t{} t"
         return [server.sql(query.format(n), DATABASE)[0] for n in range(TABLES)]
 
-    def start_restored(self, server: LocalPostgresql) -> None:
+    def start_restored(self, server: Any) -> None:
         server.start(recover=True)
 
 

@@ -38,7 +38,7 @@ full_page_writes = on
 wal_level = replica
 wal_log_hints = on
 archive_mode = on
-archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f.tmp && mv {archive}/%f.tmp {archive}/%f'
+archive_command = 'test ! -f {archive}/%f && cp %p {archive}/.%f && mv {archive}/.%f {archive}/%f'
 restore_command = 'cp {archive}/%f "%p"'
 """
 RULES = "local all all trust\nlocal replication all trust\n"

@@ -14,6 +14,8 @@ class Product:
     program: str
     mount_point: str
     data: str
+    # What is lost when the server's directories are empty, for find(1).
+    contents: str
     # The client with which the guest's root is the server's administrator; it
     # prints rows as SqlClient reads them.
     client: Sequence[str]
@@ -64,6 +66,7 @@ def _mysql_family(
         program=program,
         mount_point="/var/lib/mysql",
         data="/var/lib/mysql/data",
+        contents="/var/lib/mysql/data -mindepth 1",
         client=(name, login, "--batch", "--skip-column-names"),
         shown=name + " -h {host} -u {user} -p*** {database} -e",
         administrators=frozenset({("os_admin", "localhost"), ("root", "localhost")}),
@@ -96,6 +99,7 @@ PRODUCTS = {
         program="/etc/postgresql/server/postgres",
         mount_point="/var/lib/postgresql",
         data="/var/lib/postgresql/data/pgdata",
+        contents="/var/lib/postgresql/data -mindepth 2",
         client=(
             *("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--csv"),
             *("--tuples-only", "--host=/var/run/postgresql", "--username=postgres"),
