@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use datastore::ErrorKind;
+use datastore::{ErrorKind, ReplicaContext, TlsMode};
 use tokio::task::JoinHandle;
 
 use crate::chain::Chain;
 use crate::managed::{Managed, with_password};
+use crate::tls::material;
 
 const COUNT: &str = "SELECT count(*) FROM t";
 const STREAMING: &str = "SELECT status FROM pg_stat_wal_receiver";
@@ -626,4 +627,58 @@ async fn a_failover_that_never_comes_is_not_waited_for() {
     source.ds().set_read_only(true).await.unwrap();
     source.ds().set_read_only(false).await.unwrap();
     assert!(!source.recovers().await && !source.has_mark(".read-only"));
+}
+
+/// A source that demands TLS has replicas that use it, and that demand it, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_have_the_tls_of_their_source() {
+    let source = Managed::source().await;
+    source.ds().enable_as_source("").await.unwrap();
+    for mode in [TlsMode::Enforced, TlsMode::Mtls] {
+        let material = material();
+        source
+            .ds()
+            .set_tls(Some(mode), Some(&material))
+            .await
+            .unwrap();
+        let mut chain = Chain::default();
+        chain.back_up(source.ds()).await;
+        let context = ReplicaContext {
+            tls: Some((mode, material)),
+            ..source.context().await
+        };
+        let replica = Managed::nothing();
+        let request = replica.replica_request(context);
+        replica.ds().restore(&request, &chain).await.unwrap();
+        let encrypted =
+            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
+        assert_eq!(source.value(encrypted).await.unwrap(), "t");
+        assert!(replica.ds().tls_enabled().await.unwrap());
+        assert!(connect(replica.settings().port).await.is_none(), "{mode:?}");
+
+        // A switch, and a rewind, say nothing about TLS.
+        replica.ds().detach_replica(true).await.unwrap();
+        replica.ds().enable_as_source("").await.unwrap();
+        source
+            .sql(
+                "postgres",
+                &[
+                    "CREATE TABLE x AS SELECT generate_series(1, 1000) AS n",
+                    "DROP TABLE x",
+                ],
+            )
+            .await;
+        let context = replica.context().await;
+        source
+            .ds()
+            .attach_replica(&context, "", false)
+            .await
+            .unwrap();
+        source.ds().demote_source().await.unwrap();
+        assert_eq!(replica.value(encrypted).await.unwrap(), "t");
+        assert!(source.ds().tls_enabled().await.unwrap());
+        // And back, for the next mode.
+        source.ds().detach_replica(false).await.unwrap();
+        source.ds().enable_as_source("").await.unwrap();
+    }
 }
