@@ -58,13 +58,13 @@ impl Plan {
             if link.archive != Archive::Tar {
                 return Err(Error::bad_request(format!(
                     "{} is not a backup of this datastore",
-                    link.location
+                    link.name()
                 )));
             }
             if is_blocks(link) != (1..data).contains(&index) {
                 return Err(Error::bad_request(format!(
                     "{} does not belong at its place in the chain of backups",
-                    link.location
+                    link.name()
                 )));
             }
         }
@@ -271,8 +271,8 @@ impl Server {
 
 /// What went wrong with a link.
 fn about(source: &dyn RestoreSource, index: usize, error: Error) -> Error {
-    let location = &source.links()[index].location;
-    let text = format!("Cannot restore {location}: {error}");
+    let name = source.links()[index].name();
+    let text = format!("Cannot restore {name}: {error}");
     Error::with_source(error.kind(), text, error)
 }
 

@@ -288,3 +288,34 @@ async fn an_interrupted_restore_is_begun_again() {
     restored.stop().await;
     source.stop().await;
 }
+
+/// By hand only the data comes; whatever start is next recovers it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unpacked_data_can_be_started() {
+    let source = Fixture::start().await;
+    source
+        .sql("postgres", &["CREATE TABLE t AS SELECT 1 AS n"])
+        .await;
+    let mut chain = Chain::default();
+    chain.back_up(&source.datastore).await;
+    source.sql("postgres", &["INSERT INTO t VALUES (2)"]).await;
+    chain.back_up(&source.datastore).await;
+    source.stop().await;
+    let site = Site::new();
+    let text = site.datastore.unpack(&chain).await.unwrap_err().to_string();
+    assert!(text.contains("write it first"), "{text}");
+    let layout = &site.settings().layout;
+    std::fs::create_dir_all(layout.base_config.parent().unwrap()).unwrap();
+    std::fs::write(&layout.base_config, site.template()).unwrap();
+    site.datastore.unpack(&chain).await.unwrap();
+    assert_eq!(names_in(&layout.mount_point), ["data"]);
+    let mut process = site.spawn();
+    site.wait_healthy(&mut process).await;
+    let recovering = "SELECT pg_is_in_recovery()";
+    while site.value(recovering).await.as_deref() != Some("f") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let sum = site.value("SELECT sum(n) FROM t").await;
+    assert_eq!(sum.as_deref(), Some("3"));
+    process.stop().await;
+}

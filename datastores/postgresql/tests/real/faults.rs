@@ -130,10 +130,7 @@ async fn damaged_backups_are_refused() {
         let mut short = chain.first(1);
         short.bytes[0].truncate(cut / 512 * 512);
         let text = short.refused(&site).await;
-        assert!(
-            text.starts_with("Cannot restore http://store/backups/link-0"),
-            "{text}"
-        );
+        assert!(text.starts_with("Cannot restore link-0"), "{text}");
     }
     let mut turned = chain.clone();
     turned.bytes.swap(0, 1);

@@ -130,6 +130,9 @@ fn what_trove_injects_for_the_others() {
     let postgresql = settings(POSTGRESQL, OPERATOR);
     // Only MySQL and MariaDB look for ignore_users in [DEFAULT].
     assert_eq!(postgresql.ignore_users, ["os_admin", "postgres"]);
+    assert!(!postgresql.native_increments);
+    let native = format!("{OPERATOR}\n[postgresql]\nbackup_incremental = native\n");
+    assert!(settings(POSTGRESQL, &native).native_increments);
     assert_eq!(
         postgresql.volume.mount_point,
         Path::new("/var/lib/postgresql")
