@@ -191,11 +191,6 @@ def eject(found: Set) -> Owner:
     return old
 
 
-def _sources(found: Set) -> list[Owner]:
-    """Those among the replicas that are none any more."""
-    return [r for r in found.replicas if r.trove.source(r.id) is None]
-
-
 def _revive(old: Owner) -> None:
     """Power returns to an ejected source; it is an instance of its own now."""
     old.lab.openstack("admin").run("server", "reboot", "--hard", old.guest.id)

@@ -19,7 +19,9 @@ mod harness;
 mod logs;
 mod managed;
 mod native;
+mod replicas;
 mod replication;
+mod rewinds;
 mod root;
 mod snapshot;
 mod standby;
@@ -27,6 +29,7 @@ mod tls;
 mod users;
 mod vectors;
 mod wal;
+mod writer;
 
 use datastore::{Datastore, ErrorKind};
 use harness::{Cases, Fixture};
