@@ -12,8 +12,11 @@ LAB := tests/lab/cli
 # Panic messages name source files: those of a release by their place in the
 # registry and the repository, not on the machine that built it.
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
-REMAP := "--remap-path-prefix=$(CARGO_DIR)/registry/src=registry", \
-         "--remap-path-prefix=$(CURDIR)=."
+# Relocations are packed, which a static glibc understands since 2.36: half a
+# megabyte less.
+RELEASE_FLAGS := "--remap-path-prefix=$(CARGO_DIR)/registry/src=registry", \
+         "--remap-path-prefix=$(CURDIR)=.", \
+         "-Clink-arg=-Wl,-z,pack-relative-relocs"
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -88,7 +91,7 @@ check: ## formatting, lints, dependency policy, documentation
 .PHONY: dist
 dist: ## build the static release binary dist/trove-guestagent
 	cargo build --release --package trove-guestagent \
-	  --config 'target.$(HOST).rustflags=[$(REMAP)]'
+	  --config 'target.$(HOST).rustflags=[$(RELEASE_FLAGS)]'
 	install -D -m 0755 $(RELEASE) dist/trove-guestagent
 	@ldd dist/trove-guestagent 2>&1 | grep -q -E 'statically linked|not a dynamic' \
 	  || { echo "dist/trove-guestagent is not static" >&2; exit 1; }

@@ -18,10 +18,11 @@ use tracing::{info, warn};
 use crate::backup::TOOL_KEY;
 use crate::credentials::Login;
 use crate::errors::{os_error, sql_error};
+use crate::marker::Marker;
 use crate::restored::{CLONE_INFO, SERVER_OPTIONS, TEMPORARY_PLUGIN};
 use crate::scratch::{self, Scratch, io_failed};
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Server, sql};
+use crate::{Flavor, Layout, Server, sql};
 
 /// The first MySQL that has the plugin.
 pub(crate) const SINCE: (u32, u32, u32) = (8, 0, 17);
@@ -43,9 +44,9 @@ impl<F: Flavor> Server<F> {
         let scratch = Scratch::new(&layout.mount_point, scratch::CLONE, &request.id, account)?;
         let dir = scratch.path().join("data");
         let failed = |error| sql_error("clone the data", error);
-        let temporary = load_plugin(&mut session).await.map_err(failed)?;
+        let temporary = load_plugin(&mut session, layout).await?;
         let mut stop = StopOnDrop {
-            socket: layout.socket.clone(),
+            layout: layout.clone(),
             login,
             connection: Some(session.id()),
             temporary,
@@ -61,13 +62,26 @@ impl<F: Flavor> Server<F> {
             Ok(()) => Facts::read(&mut session).await,
             Err(error) => Err(error),
         };
-        if temporary && let Err(error) = session.run("UNINSTALL PLUGIN clone").await {
-            warn!(%error, "The clone plugin stays installed.");
-        }
         stop.connection = None;
+        if temporary && unload_plugin(&mut session, layout).await.is_err() {
+            // The session may have ended with the clone.
+            self.unload_plugin_anew().await;
+        }
         session.close().await;
         let facts = facts.map_err(failed)?;
         CloneBackup::send(dir, scratch, facts, temporary, estimate)
+    }
+
+    async fn unload_plugin_anew(&self) {
+        let unload = async {
+            let mut session = self.session().await?;
+            unload_plugin(&mut session, &self.settings.layout).await?;
+            session.close().await;
+            Result::Ok(())
+        };
+        if let Err(error) = unload.await {
+            warn!(%error, "The clone plugin stays installed until the next backup.");
+        }
     }
 
     /// Checks that the volume can hold the copy; returns its size.
@@ -122,17 +136,26 @@ async fn refuse_other_engines(session: &mut Session) -> Result<()> {
     ))
 }
 
-/// Makes sure the plugin is there; whether it was not.
-async fn load_plugin(session: &mut Session) -> SqlResult<bool> {
+/// Makes sure the plugin is there; whether it is there for a backup only.
+async fn load_plugin(session: &mut Session, layout: &Layout) -> Result<bool> {
     let query = "SELECT COUNT(*) FROM information_schema.PLUGINS \
          WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE'";
-    if session.first::<u64>(query, ()).await? == Some(1) {
-        return Ok(false);
+    let failed = |error| sql_error("install the clone plugin", error);
+    if session.first::<u64>(query, ()).await.map_err(failed)? == Some(1) {
+        // Its owner's, or that of a backup that ended with its server.
+        return Ok(Marker::ClonePlugin.is_set(layout));
     }
-    session
-        .run("INSTALL PLUGIN clone SONAME 'mysql_clone.so'")
-        .await?;
+    Marker::ClonePlugin.set(layout)?;
+    let install = "INSTALL PLUGIN clone SONAME 'mysql_clone.so'";
+    session.run(install).await.map_err(failed)?;
     Ok(true)
+}
+
+async fn unload_plugin(session: &mut Session, layout: &Layout) -> Result<()> {
+    let failed = |error| sql_error("uninstall the clone plugin", error);
+    let uninstall = "UNINSTALL PLUGIN clone";
+    session.run(uninstall).await.map_err(failed)?;
+    Marker::ClonePlugin.remove(layout)
 }
 
 /// Bytes of the files that a clone copies; blocks.
@@ -158,7 +181,7 @@ fn cloned_bytes(dir: &Path) -> std::io::Result<u64> {
 /// Ends a clone that nobody waits for any more: the server itself would
 /// finish it.
 struct StopOnDrop {
-    socket: PathBuf,
+    layout: Layout,
     login: Login,
     connection: Option<u32>,
     temporary: bool,
@@ -169,16 +192,19 @@ impl Drop for StopOnDrop {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        let (socket, login, temporary) = (self.socket.clone(), self.login.clone(), self.temporary);
+        let (layout, login, temporary) = (self.layout.clone(), self.login.clone(), self.temporary);
         tokio::spawn(async move {
+            let failed = |error| sql_error("stop the clone", error);
             let stop = async {
-                let mut session = Session::open(&socket, &login).await?;
-                session.run(&format!("KILL {connection}")).await?;
+                let opened = Session::open(&layout.socket, &login).await;
+                let mut session = opened.map_err(failed)?;
+                let kill = format!("KILL {connection}");
+                session.run(&kill).await.map_err(failed)?;
                 if temporary {
-                    session.run("UNINSTALL PLUGIN clone").await?;
+                    unload_plugin(&mut session, &layout).await?;
                 }
                 session.close().await;
-                SqlResult::Ok(())
+                Result::Ok(())
             };
             if let Err(error) = stop.await {
                 warn!(%error, "Clone of the data not stopped.");

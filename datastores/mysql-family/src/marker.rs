@@ -1,4 +1,5 @@
-//! Marks on the volume: what the data directory holds is not ready for use.
+//! Marks on the volume: what the data directory holds is not ready for use, or
+//! has something in it that is not to stay.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use crate::Layout;
 use crate::errors::os_error;
 
 /// What is being done to the data directory. The mark is set before anything
-/// happens and removed when the server runs on the result.
+/// happens and removed when it is undone or the server runs on the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marker {
     /// It is being initialised: what is in it is nobody's data.
@@ -19,6 +20,9 @@ pub(crate) enum Marker {
     /// It came with a snapshot and still has its former owner's settings.
     /// Its data is the tenant's.
     TakingOver,
+    /// The server has the clone plugin for a backup only. It keeps plugins over
+    /// a crash in the middle of one.
+    ClonePlugin,
 }
 
 impl Marker {
@@ -27,6 +31,7 @@ impl Marker {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
             Self::TakingOver => ".taking-over",
+            Self::ClonePlugin => ".temporary-clone-plugin",
         })
     }
 

@@ -55,7 +55,7 @@ impl<F: Flavor> Server<F> {
                 None => self.unpack_clone(source, index).await,
             };
             restored.map_err(|error| {
-                let text = format!("Cannot restore {}: {error}", link.location);
+                let text = format!("Cannot restore {}: {error}", link.name());
                 Error::with_source(error.kind(), text, error)
             })?;
             info!(location = link.location, "Backup restored.");

@@ -74,6 +74,13 @@ pub struct RestoreLink {
     pub metadata: BackupMetadata,
 }
 
+impl RestoreLink {
+    /// Its name, for messages that must be short: Trove keeps 255 characters.
+    pub fn name(&self) -> &str {
+        self.location.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// A chain of backups: a full one and what was added to it.
 #[async_trait]
 pub trait RestoreSource: Send + Sync {

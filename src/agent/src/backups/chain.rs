@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use backup::{Coding, Download, Keys, Progress, coding_of};
+use backup::{Coding, Download, Keys, Progress, Sealing, coding_of};
 use datastore::{Archive, Bytestream, Error, RestoreLink, RestoreSource, Result};
 use object_store::{Metadata, ObjectName, ObjectStore, RetryPolicy};
 
@@ -67,6 +67,7 @@ impl Chain {
             })?;
             check(&location, expected.as_deref(), &info.checksum)?;
             let (suffix, coding) = coding_of(&object.name).map_err(backup_error)?;
+            check_key(&object.name, coding.sealed, &keys)?;
             links.push(RestoreLink {
                 archive: archive(suffix, &location)?,
                 location,
@@ -105,6 +106,25 @@ fn check(location: &str, expected: Option<&str>, actual: &str) -> Result<()> {
             )))
         }
         _ => Ok(()),
+    }
+}
+
+/// A key that is missing is told before anything is touched, and in few words:
+/// Trove keeps 255 characters of a fault.
+fn check_key(name: &str, sealed: Sealing, keys: &Keys) -> Result<()> {
+    let (key, option) = match sealed {
+        Sealing::Clear => return Ok(()),
+        Sealing::Age => (
+            &keys.passphrase,
+            "[guest_agent] backup_encryption_passphrase",
+        ),
+        Sealing::Legacy => (&keys.legacy, "[DEFAULT] backup_aes_cbc_key"),
+    };
+    match key {
+        Some(_) => Ok(()),
+        None => Err(Error::bad_request(format!(
+            "Decryption key not configured: set {option} on this guest to restore {name}"
+        ))),
     }
 }
 

@@ -238,3 +238,35 @@ async fn a_restore_without_a_store_or_an_object_fails_the_instance() {
         assert!(bench.datastore.calls.lock().unwrap().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_restore_without_the_key_names_its_option_and_touches_nothing() {
+    let bench = installed(Memory {
+        data: vec![1; 100],
+        ..Memory::default()
+    });
+    let operations = &bench.operations;
+    let made = operations.create_backup(info("b1", None), &context()).await;
+    made.unwrap();
+    std::fs::remove_file(bench.dir.path().join("opt/.guestagent.prepare.end")).unwrap();
+    let container = bench.dir.path().join("c");
+    for (suffix, option) in [
+        ("age", "[guest_agent] backup_encryption_passphrase"),
+        ("enc", "[DEFAULT] backup_aes_cbc_key"),
+    ] {
+        let name = format!("b1.xbstream.gz.{suffix}");
+        std::fs::copy(container.join("b1.xbstream.gz"), container.join(&name)).unwrap();
+        let prepare = call(json!({"backup_info": {
+            "id": "b1", "location": format!("file://{}", container.join(&name).display()),
+            "storage_driver": "local"
+        }}));
+        let error = operations.prepare(prepare, &context()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(option) && text.contains(&name), "{text}");
+        let calls = bench.datastore.calls.lock().unwrap();
+        assert!(
+            !calls.iter().any(|call| call.starts_with("restore")),
+            "{calls:?}"
+        );
+    }
+}
