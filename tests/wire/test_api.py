@@ -257,31 +257,13 @@ def test_volume_snapshot(api: API, guest: Guest) -> None:
 
 
 UNSUPPORTED: dict[str, Callable[[API], object]] = {
-    "attach_replica": lambda api: api.attach_replica({}, ""),
-    "backup_required_for_replication": lambda api: api.backup_required_for_replication(),
     "cleanup_source_on_replica_detach": lambda api: api.cleanup_source_on_replica_detach({}),
-    "demote_replication_master": lambda api: api.demote_replication_master(),
-    "detach_replica": lambda api: api.detach_replica(),
-    "enable_as_master": lambda api: api.enable_as_master(""),
-    "get_last_txn": lambda api: api.get_last_txn(),
-    "get_latest_txn_id": lambda api: api.get_latest_txn_id(),
-    "get_replica_context": lambda api: api.get_replica_context(),
-    "get_replication_snapshot": lambda api: api.get_replication_snapshot({}),
     "get_root_password": lambda api: api.get_root_password(),
     "get_txn_count": lambda api: api.get_txn_count(),
-    "guest_log_action": lambda api: api.guest_log_action("error", True, False, False, False),
-    "guest_log_list": lambda api: api.guest_log_list(),
-    "make_read_only": lambda api: api.make_read_only(True),
     "module_apply": lambda api: api.module_apply([]),
     "module_list": lambda api: api.module_list(False),
     "module_remove": lambda api: api.module_remove({}),
-    "post_upgrade": lambda api: api.post_upgrade({}),
-    "pre_upgrade": lambda api: api.pre_upgrade(),
-    "ssl_action": lambda api: api.ssl_action("basic", None, True, False),
-    "ssl_rollback": lambda api: api.ssl_rollback(),
-    "ssl_show": lambda api: api.ssl_show(),
     "update_guest": lambda api: api.update_guest(),
-    "wait_for_txn": lambda api: api.wait_for_txn("0-1-1"),
 }
 
 

@@ -13,17 +13,10 @@ from wire.peer import Peer
 from wire.recorded import INSTANCES, VECTORS, publish, vector_id
 
 NOT_SUPPORTED = {
-    "attach_replication_slave",
     "cleanup_source_on_replica_detach",
     "get_root_password",
     "get_txn_count",
-    "guest_log_action",
-    "guest_log_list",
     "module_list",
-    "post_upgrade",
-    "ssl_action",
-    "ssl_rollback",
-    "ssl_show",
     "update_guest",
 }
 # Answered without a database server.
