@@ -19,6 +19,8 @@ NOT_SUPPORTED = {
     "module_list",
     "update_guest",
 }
+# Refused whatever the server does: nothing has been changed before.
+REFUSED = {"ssl_rollback"}
 # Answered without a database server.
 ANSWERED = {"rpc_ping": bool, "get_filesystem_stats": dict, "get_hwinfo": dict}
 
@@ -61,6 +63,8 @@ def check(peer: Peer, method: str, msg_id: str) -> None:
     assert failure["tb"] == [] and failure["message"] and "Traceback" not in failure["message"]
     if method == "no_such_method":
         assert failure["class"] == "NoSuchMethod"
+    elif method in REFUSED:
+        assert failure["class"] == "BadRequest"
     elif failure["class"] != "DatastoreOperationNotSupported":
         assert method not in NOT_SUPPORTED
         assert failure["class"] in ("GuestError", "GuestTimeout"), failure

@@ -246,7 +246,7 @@ async fn nothing_is_left_of_backups_that_fail() {
     let error = site.datastore.unpack_restore(&site.request(), &chain).await;
     let text = error.unwrap_err().to_string();
     assert!(
-        text.starts_with("Cannot restore http://store/backups/link-1: "),
+        text.starts_with("Cannot restore link-1: "),
         "{text}"
     );
     let layout = &site.settings().layout;

@@ -222,7 +222,7 @@ async fn restores(chain: &Chain, server: &str) {
     double("echo 'Error: page is corrupted' >&2").install();
     let text = unpack(chain).await.unwrap_err().to_string();
     assert!(
-        text.starts_with("Cannot restore http://store/backups/link-0: "),
+        text.starts_with("Cannot restore link-0: "),
         "{text}"
     );
     assert!(text.contains("page is corrupted"), "{text}");
