@@ -13,6 +13,7 @@ from wire.peer import Peer
 from wire.recorded import INSTANCES, VECTORS, publish, vector_id
 
 NOT_SUPPORTED = {
+    "attach_replication_slave",
     "cleanup_source_on_replica_detach",
     "get_root_password",
     "get_txn_count",

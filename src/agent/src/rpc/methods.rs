@@ -17,6 +17,8 @@ type Reply = Result<Value, CallError>;
 
 /// Methods of the guest API that this release knows and cannot do.
 const NOT_SUPPORTED: &[&str] = &[
+    // Callers have it, and no guest ever had: replicas are made by `prepare`.
+    "attach_replication_slave",
     "get_txn_count",
     "cleanup_source_on_replica_detach",
     "module_list",
@@ -83,7 +85,6 @@ pub async fn call(
         | "get_replication_snapshot"
         | "get_replica_context"
         | "attach_replica"
-        | "attach_replication_slave"
         | "detach_replica"
         | "enable_as_master"
         | "demote_replication_master"
@@ -300,12 +301,8 @@ async fn replication(
             done(args)?;
             return Ok(operations.replica_context().await?);
         }
-        "attach_replica" | "attach_replication_slave" => {
-            let name = match method {
-                "attach_replica" => "replica_info",
-                _ => "snapshot",
-            };
-            let info: ReplicaInfo = args.required(name)?;
+        "attach_replica" => {
+            let info: ReplicaInfo = args.required("replica_info")?;
             let config: String = args.optional("slave_config")?.unwrap_or_default();
             let restart = args.optional("restart")?.unwrap_or(false);
             done(args)?;
