@@ -245,10 +245,7 @@ async fn nothing_is_left_of_backups_that_fail() {
     let site = Site::new(Product::Mariadb);
     let error = site.datastore.unpack_restore(&site.request(), &chain).await;
     let text = error.unwrap_err().to_string();
-    assert!(
-        text.starts_with("Cannot restore link-1: "),
-        "{text}"
-    );
+    assert!(text.starts_with("Cannot restore link-1: "), "{text}");
     let layout = &site.settings().layout;
     assert!(layout.mount_point.join(".restoring").exists());
     // It is not started, however the agent is asked.

@@ -107,10 +107,7 @@ async fn archives_without_their_end_are_refused() {
         chain.bytes[0] = whole[..cut].to_vec();
         let error = site.datastore.unpack_restore(&site.request(), &chain).await;
         let text = error.unwrap_err().to_string();
-        assert!(
-            text.starts_with("Cannot restore link-0: "),
-            "{text}"
-        );
+        assert!(text.starts_with("Cannot restore link-0: "), "{text}");
         assert!(site.datastore.start().await.is_err());
     }
     chain.bytes[0] = whole;

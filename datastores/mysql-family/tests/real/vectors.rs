@@ -64,10 +64,7 @@ async fn damaged_backups_are_refused() {
                 .join(".restoring")
                 .exists()
         );
-        assert!(
-            text.starts_with("Cannot restore link-"),
-            "{text}"
-        );
+        assert!(text.starts_with("Cannot restore link-"), "{text}");
         text
     };
     for cut in [10, 1000, 4 << 20] {

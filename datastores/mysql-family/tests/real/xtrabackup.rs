@@ -221,10 +221,7 @@ async fn restores(chain: &Chain, server: &str) {
     // One that says no.
     double("echo 'Error: page is corrupted' >&2").install();
     let text = unpack(chain).await.unwrap_err().to_string();
-    assert!(
-        text.starts_with("Cannot restore link-0: "),
-        "{text}"
-    );
+    assert!(text.starts_with("Cannot restore link-0: "), "{text}");
     assert!(text.contains("page is corrupted"), "{text}");
     assert!(site.datastore.start().await.is_err());
 }
