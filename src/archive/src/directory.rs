@@ -1,9 +1,11 @@
 //! Where an archive is unpacked.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown, lchown};
 use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::{Owner, bad};
 
@@ -11,6 +13,47 @@ use crate::{Owner, bad};
 pub const DIRECTORY_MODE: u32 = 0o750;
 /// Mode of files.
 pub const FILE_MODE: u32 = 0o640;
+
+/// Lets the disk begin with bytes that were just written. What is unpacked must
+/// all be on it in the end, and the kernel would begin with gigabytes of it only
+/// then. Advice is not followed at worst.
+pub(crate) fn write_back(file: &File, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else {
+        return;
+    };
+    // Pages that are to be written are not dropped by this (`mm/fadvise.c`).
+    let _ignored = posix_fadvise(
+        file,
+        offset,
+        length,
+        PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+    );
+}
+
+/// A file that is written from its beginning to its end.
+pub(crate) struct Sequential {
+    file: File,
+    offset: u64,
+}
+
+impl Sequential {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl Write for Sequential {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        write_back(&self.file, self.offset, written as u64);
+        self.offset += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A directory that is being filled.
 pub(crate) struct Directory {

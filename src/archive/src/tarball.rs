@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::directory::{DIRECTORY_MODE, Directory, FILE_MODE};
+use crate::directory::{DIRECTORY_MODE, Directory, FILE_MODE, Sequential};
 use crate::{CHUNK, bad};
 
 /// Writes everything in `dir`, and then the `last` files, as an archive, and
@@ -91,7 +91,8 @@ pub(crate) fn unpack(reader: impl Read, directory: &Directory) -> io::Result<()>
             EntryType::Directory => directory.make(&name)?,
             EntryType::Regular => {
                 let size = entry.size();
-                let mut file = BufWriter::with_capacity(CHUNK, directory.open(&name, false)?);
+                let file = Sequential::new(directory.open(&name, false)?);
+                let mut file = BufWriter::with_capacity(CHUNK, file);
                 let copied = io::copy(&mut entry, &mut file)?;
                 file.flush()?;
                 if copied != size {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use libdeflater::Crc;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, write_back};
 use crate::{CHUNK, bad};
 
 /// What every chunk begins with.
@@ -248,7 +248,11 @@ pub(crate) fn unpack(reader: impl Read, directory: &Directory) -> io::Result<()>
                         open.entry(data.path.clone()).or_insert(file)
                     }
                 };
-                chunks.payload(&data, |offset, bytes| file.write_all_at(bytes, offset))?;
+                chunks.payload(&data, |offset, bytes| {
+                    file.write_all_at(bytes, offset)?;
+                    write_back(file, offset, bytes.len() as u64);
+                    Ok(())
+                })?;
             }
             Chunk::End(path) => match open.remove(&path) {
                 Some(_) => {}
