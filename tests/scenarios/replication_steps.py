@@ -171,7 +171,9 @@ def eject(found: Set) -> Owner:
         acknowledged = going.stop()
     _when_silent(old)
     eventually(lambda: old.trove.replicas(old.id) == [], SWITCH)
-    new = next(r for r in found.replicas if r.trove.source(r.id) is None)
+    # All are detached for a moment, and then the others follow the new source.
+    eventually(lambda: len(_sources(found)) == 1, SWITCH)
+    (new,) = _sources(found)
     _switch(found, new)
     found.replicas.remove(old)
     found.gone.append(old)
@@ -182,6 +184,11 @@ def eject(found: Set) -> Owner:
     assert kept >= count
     check(found, kept)
     return old
+
+
+def _sources(found: Set) -> list[Owner]:
+    """Those among the replicas that are none any more."""
+    return [r for r in found.replicas if r.trove.source(r.id) is None]
 
 
 def _when_silent(old: Owner) -> None:

@@ -61,6 +61,14 @@ impl Server {
             late.set(name, &path.to_string_lossy());
         }
         late.set("port", &self.settings.port.to_string());
+        // Any server may become a source, or a replica, without a restart.
+        late.set("hot_standby", "on");
+        late.set("wal_log_hints", "on");
+        let link = layout.link_file();
+        late.set("include_if_exists", &link.to_string_lossy());
+        if layout.volume_dir().exists() && !link.exists() {
+            self.clear_link()?;
+        }
         overrides.write(Group::SystemLate, COMMON, &late)
     }
 

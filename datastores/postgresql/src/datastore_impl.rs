@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
-    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
-    User, UserAttributes,
+    BackupRequest, BackupStream, Database, Datastore, Error, LastTransaction, Page, PageRequest,
+    PasswordChange, PrepareRequest, ReadLock, ReplicaContext, ReplicationAccount, RestoreSource,
+    Restored, Result, Secret, ServiceStatus, StopOutcome, User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
@@ -170,7 +170,8 @@ impl Datastore for Server {
     }
 
     async fn housekeeping(&self) -> Result<()> {
-        self.clean_archive().await
+        let cleaned = self.clean_archive().await;
+        self.tend_replication().await.and(cleaned)
     }
 
     async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
@@ -183,8 +184,9 @@ impl Datastore for Server {
         source: &dyn RestoreSource,
     ) -> Result<Restored> {
         self.keep_down().await?;
+        self.meet_source(request).await?;
         let recovery = self.unpack_restore(request, source).await?;
-        self.start_restored(recovery).await
+        self.start_as_asked(request, recovery).await
     }
 
     async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
@@ -205,12 +207,65 @@ impl Datastore for Server {
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
         self.keep_down().await?;
+        self.meet_source(request).await?;
         let recovery = self.take_over_snapshot(request).await?;
-        self.start_restored(recovery).await
+        self.start_as_asked(request, recovery).await
     }
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    async fn port(&self) -> Result<u16> {
+        Ok(self.settings.port)
+    }
+
+    async fn enable_as_source(&self, _config: &str) -> Result<()> {
+        // Trove's template for sources of PostgreSQL is empty.
+        self.become_source().await
+    }
+
+    async fn replication_account(&self) -> Result<ReplicationAccount> {
+        self.account_for_replicas().await
+    }
+
+    async fn source_position(&self) -> Result<Map<String, Value>> {
+        // The data itself tells where it stands.
+        Ok(Map::new())
+    }
+
+    async fn attach_replica(
+        &self,
+        context: &ReplicaContext,
+        _config: &str,
+        restart: bool,
+    ) -> Result<()> {
+        self.attach(context, restart).await
+    }
+
+    async fn detach_replica(&self, for_failover: bool) -> Result<Option<String>> {
+        // All replicas of a source share one account.
+        self.detach(for_failover).await.map(|()| None)
+    }
+
+    async fn set_read_only(&self, read_only: bool) -> Result<()> {
+        self.keep_from_writing(read_only).await
+    }
+
+    async fn latest_transaction(&self) -> Result<String> {
+        self.latest_place().await
+    }
+
+    async fn wait_for_transaction(&self, transaction: &str, patience: Duration) -> Result<()> {
+        self.wait_for_place(transaction, patience).await
+    }
+
+    async fn last_transaction(&self) -> Result<LastTransaction> {
+        self.last_received().await
+    }
+
+    async fn demote_source(&self) -> Result<()> {
+        self.stop_being_source().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

@@ -4,7 +4,8 @@
 //!
 //! The server takes the first line that fits. The superuser is let in over the
 //! socket by the system account of the process and from nowhere else. The line
-//! for replicas is always there: it lets in an account that only a source has.
+//! for replicas is always there: it lets in an account that only a source has,
+//! to the WAL, and for `pg_rewind` to a database that is no tenant's.
 //!
 //! `md5` is the method for passwords of either kind: an account whose password
 //! is kept as SCRAM verifier, as every one that the agent sets, is asked for
@@ -14,7 +15,7 @@ use datastore::{Result, TlsMode};
 use guest::Attributes;
 
 use crate::errors::os_error;
-use crate::server::{REPLICATOR, SUPERUSER};
+use crate::server::{MAINTENANCE, REPLICATOR, SUPERUSER};
 use crate::{Server, Settings, sql};
 
 /// The map of system accounts to the superuser.
@@ -55,6 +56,8 @@ fn rules(tls: Option<TlsMode>) -> String {
          host all {SUPERUSER} all reject\n\
          host replication {SUPERUSER} all reject\n\
          {connection} replication {REPLICATOR} all scram-sha-256\n\
+         {connection} {MAINTENANCE} {REPLICATOR} all scram-sha-256\n\
+         host all {REPLICATOR} all reject\n\
          {connection} all all all {method}\n"
     )
 }
@@ -94,7 +97,8 @@ mod tests {
         for tls in MODES {
             let lines = lines(tls);
             let fits = |kind: &str| {
-                let fits = |line: &&String| line.starts_with(kind) && line.contains(" postgres ");
+                let by_name = |line: &str| line.split(' ').nth(2) == Some("postgres");
+                let fits = |line: &&String| line.starts_with(kind) && by_name(line);
                 lines.iter().find(fits).unwrap()
             };
             assert!(fits("local").ends_with("peer map=trove"));

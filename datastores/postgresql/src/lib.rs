@@ -29,6 +29,7 @@ mod overrides;
 mod password;
 mod place;
 mod recovered;
+mod replication;
 mod restore;
 mod root;
 mod scratch;

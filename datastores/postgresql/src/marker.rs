@@ -1,6 +1,8 @@
-//! Marks on the volume: what the data directory holds is not ready for use.
+//! Marks on the volume: what the data directory holds is not ready for use, or
+//! not for every use.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use datastore::{Error, Result};
 use guest::Attributes;
@@ -19,6 +21,15 @@ pub(crate) enum Marker {
     /// It came with a snapshot and still has its former owner's settings.
     /// Its data is the tenant's.
     TakingOver,
+    /// It is being turned back to the history of a source: what is in it is
+    /// neither the old nor the new.
+    Rewinding,
+    /// A source that nobody may write to.
+    ReadOnly,
+    /// A replica that follows nobody, until a failover has been decided.
+    Detached,
+    /// WAL is kept for replicas that are being made.
+    Nursery,
 }
 
 impl Marker {
@@ -27,11 +38,24 @@ impl Marker {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
             Self::TakingOver => ".taking-over",
+            Self::Rewinding => ".rewinding",
+            Self::ReadOnly => ".read-only",
+            Self::Detached => ".detached",
+            Self::Nursery => ".new-replicas",
         })
     }
 
     pub(crate) fn is_set(self, layout: &Layout) -> bool {
         self.path(layout).exists()
+    }
+
+    /// When it was set, if it is.
+    pub(crate) fn since(self, layout: &Layout) -> std::io::Result<Option<SystemTime>> {
+        match std::fs::metadata(self.path(layout)) {
+            Ok(file) => file.modified().map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn set(self, layout: &Layout) -> Result<()> {
@@ -49,8 +73,17 @@ impl Marker {
     }
 }
 
-/// Refuses to start a server on data that a restore has not completed.
+/// Refuses to start a server on data that a restore or a rewind has not
+/// completed.
 pub(crate) fn ensure_complete(layout: &Layout) -> Result<()> {
+    if Marker::Rewinding.is_set(layout) {
+        return Err(Error::failed(format!(
+            "The data in {} is lost, because turning it back to that of its source failed or was \
+             interrupted ({}): the server is not started. Delete this replica and make a new one",
+            layout.data_dir().display(),
+            Marker::Rewinding.path(layout).display()
+        )));
+    }
     let unfinished = [Marker::Restoring, Marker::TakingOver]
         .into_iter()
         .find(|marker| marker.is_set(layout));
@@ -77,11 +110,15 @@ mod tests {
         // An initialisation is caught by the first start itself.
         Marker::Initialising.set(&layout).unwrap();
         ensure_complete(&layout).unwrap();
-        for marker in [Marker::Restoring, Marker::TakingOver] {
+        for (marker, word) in [
+            (Marker::Restoring, "incomplete"),
+            (Marker::TakingOver, "incomplete"),
+            (Marker::Rewinding, "lost"),
+        ] {
             marker.set(&layout).unwrap();
-            assert!(marker.is_set(&layout));
+            assert!(marker.since(&layout).unwrap().is_some());
             let text = ensure_complete(&layout).unwrap_err().to_string();
-            assert!(text.contains("incomplete"), "{text}");
+            assert!(text.contains(word), "{text}");
             marker.remove(&layout).unwrap();
             ensure_complete(&layout).unwrap();
         }

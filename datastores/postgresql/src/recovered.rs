@@ -39,7 +39,7 @@ const NOT_OURS: [&str; 9] = [
     MANIFEST_FILE,
 ];
 /// What `ALTER SYSTEM` has left in the data, stronger than every file of ours.
-const AUTO_CONF: &str = "postgresql.auto.conf";
+pub(crate) const AUTO_CONF: &str = "postgresql.auto.conf";
 /// Parameters there that belong to the other server or end a recovery early.
 /// All others are the tenant's.
 const NOT_OUR_PARAMETERS: [&str; 25] = [
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    fn write_data_file(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write_data_file(&self, name: &str, text: &str) -> Result<()> {
         let account = &self.settings.account;
         let attributes = Attributes {
             mode: FILE_MODE,

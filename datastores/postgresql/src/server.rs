@@ -50,6 +50,14 @@ impl Server {
         }
     }
 
+    /// The same server, whose unit is managed by another program than
+    /// `systemctl`: for tests.
+    #[must_use]
+    pub fn managed_by(mut self, systemctl: impl Into<std::path::PathBuf>) -> Self {
+        self.unit = self.unit.managed_by(systemctl);
+        self
+    }
+
     /// What this datastore was built from.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -94,6 +102,7 @@ pub(crate) mod tests {
         let metadata = std::fs::metadata(dir).unwrap();
         use std::os::unix::fs::MetadataExt;
         Server::new(Settings {
+            instance: "00000000-1111-4222-8333-444444444444".into(),
             layout: Layout {
                 base_config: etc.join("postgresql.conf"),
                 include_dir: etc.join("conf.d"),

@@ -63,6 +63,7 @@ impl Server {
         let started = Instant::now();
         self.link_programs()?;
         self.write_access_rules()?;
+        self.fit_replica().await?;
         // A start limit reached earlier must not forbid this start.
         if self.unit.state().await.map_err(service_error)?.active == ActiveState::Failed
             && let Err(error) = self.unit.reset_failed().await

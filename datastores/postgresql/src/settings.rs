@@ -10,6 +10,8 @@ use guest::Account;
 /// defaults are those of `trove/common/cfg.py` unless said otherwise.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The instance's id, by which a source knows its replica (`guest_id`).
+    pub instance: String,
     /// Where everything is.
     pub layout: Layout,
     /// The account that runs the server and owns its data.

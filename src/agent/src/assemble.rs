@@ -96,6 +96,7 @@ fn datastore(settings: &Settings) -> Arc<dyn Datastore> {
 
 fn postgresql(settings: &Settings) -> postgresql::Settings {
     postgresql::Settings {
+        instance: settings.guest_id.clone(),
         layout: postgresql::Layout::new(&settings.volume.mount_point),
         account: account(settings),
         agent_account: "root".to_owned(),

@@ -376,6 +376,7 @@ fn settings(dir: &Path) -> Settings {
         false => agent.clone(),
     };
     Settings {
+        instance: format!("Instance-{}", free_port()),
         layout: Layout {
             base_config: dir.join("etc/postgresql.conf"),
             include_dir: dir.join("etc/conf.d"),

@@ -4,6 +4,7 @@ mod error;
 mod process;
 mod state;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{self, Instant};
@@ -32,13 +33,25 @@ const JOURNAL_LIMIT: usize = 4 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     name: String,
+    systemctl: PathBuf,
 }
 
 impl Unit {
     /// `name` with its suffix, such as `mariadb.service`. Nothing is asked of
     /// systemd yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self {
+            name: name.into(),
+            systemctl: "systemctl".into(),
+        }
+    }
+
+    /// The same unit of another service manager, for tests where systemd does
+    /// not run: a program that is called, and answers, as `systemctl` is.
+    #[must_use]
+    pub fn managed_by(mut self, systemctl: impl Into<PathBuf>) -> Self {
+        self.systemctl = systemctl.into();
+        self
     }
 
     /// As given to [`new`](Self::new).
@@ -151,7 +164,7 @@ impl Unit {
     }
 
     async fn systemctl(&self, verb: &[&str], timeout: Duration) -> Result<Output, CommandError> {
-        Command::new("systemctl")
+        Command::new(&self.systemctl)
             .args(verb)
             .args(["--no-ask-password", "--no-pager", "--"])
             .arg(&self.name)
