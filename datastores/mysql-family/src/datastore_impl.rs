@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datastore::{
     BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
-    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServiceStatus, StopOutcome,
-    User, UserAttributes,
+    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServerLog, ServiceStatus,
+    StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
 use tracing::error;
 
@@ -187,6 +187,36 @@ impl<F: Flavor> Datastore for Server<F> {
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    fn logs(&self) -> Vec<ServerLog> {
+        self.server_logs()
+    }
+
+    async fn log_enabled(&self, name: &str) -> Result<bool> {
+        self.is_log_on(name).await
+    }
+
+    async fn set_log(&self, name: &str, enabled: bool) -> Result<bool> {
+        self.switch_log(name, enabled).await?;
+        Ok(false)
+    }
+
+    fn tls_files(&self) -> Option<TlsFiles> {
+        Some(self.tls_paths())
+    }
+
+    async fn tls_enabled(&self) -> Result<bool> {
+        self.offers_tls().await
+    }
+
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        self.switch_tls(mode, material).await
+    }
+
+    async fn housekeeping(&self) -> Result<()> {
+        self.settle_tls().await;
+        self.bound_logs().await
     }
 
     async fn main_pid(&self) -> Option<u32> {

@@ -7,7 +7,8 @@ use crate::errors::code;
 use crate::session::{Session, SqlResult};
 use crate::sql;
 
-/// Runs `CREATE USER ...` or `ALTER USER ...` with an `IDENTIFIED BY` clause.
+/// Runs `CREATE USER ...` or `ALTER USER ...` with an `IDENTIFIED BY` clause,
+/// and `rest` after it.
 ///
 /// MySQL writes the statement to its binary log with a hash in the place of
 /// the password; MariaDB writes what it got, so it gets the hash. A MariaDB
@@ -17,13 +18,14 @@ pub(crate) async fn run(
     session: &mut Session,
     statement: &str,
     password: &Secret,
+    rest: &str,
 ) -> SqlResult<()> {
     if session.version().vendor == Vendor::MariaDb {
         let hash: Option<String> = session
             .first("SELECT PASSWORD(?)", (password.expose(),))
             .await?;
         let hash = sql::literal(&hash.unwrap_or_default());
-        let hashed = format!("{statement} IDENTIFIED BY PASSWORD {hash}");
+        let hashed = format!("{statement} IDENTIFIED BY PASSWORD {hash}{rest}");
         let Err(error) = session.run(&hashed).await else {
             return Ok(());
         };
@@ -35,6 +37,6 @@ pub(crate) async fn run(
     }
     let password = sql::literal(password.expose());
     session
-        .run(&format!("{statement} IDENTIFIED BY {password}"))
+        .run(&format!("{statement} IDENTIFIED BY {password}{rest}"))
         .await
 }

@@ -82,6 +82,7 @@ impl<F: Flavor> Server<F> {
 
     async fn initialise(&self) -> Result<()> {
         let layout = &self.settings.layout;
+        self.close_error_log()?;
         info!(path = %layout.data_dir().display(), "Initialising the data directory.");
         self.flavor
             .initialise(&Initialisation {

@@ -23,6 +23,8 @@ pub(crate) const PUBLIC: Attributes = Attributes {
 /// Who an override file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
+    /// The agent's, weaker than the tenant's.
+    SystemEarly,
     /// The attached configuration group.
     User,
     /// The agent, stronger than the tenant.
@@ -32,6 +34,7 @@ pub(crate) enum Group {
 impl Group {
     fn prefix(self) -> &'static str {
         match self {
+            Self::SystemEarly => "10-system",
             Self::User => "20-user",
             Self::SystemLate => "50-system",
         }

@@ -8,7 +8,7 @@ use crate::credentials::ROOT;
 use crate::errors::sql_error;
 use crate::session::{Session, SqlResult};
 use crate::users::UserId;
-use crate::{Flavor, Server, ServerVersion, Vendor, identified, names, password};
+use crate::{Flavor, Server, ServerVersion, Vendor, identified, names, password, tls_accounts};
 
 const ANYWHERE: &str = "%";
 
@@ -24,7 +24,13 @@ impl<F: Flavor> Server<F> {
         };
         let privileges = self.root_privileges()?;
         let mut session = self.session().await?;
-        let result = enable(&mut session, &password, &privileges).await;
+        let result = enable(
+            &mut session,
+            &password,
+            &privileges,
+            tls_accounts::clause(self.tls_mode()),
+        )
+        .await;
         session.close().await;
         result.map_err(|error| sql_error("enable root", error))?;
         info!("Root enabled.");
@@ -115,12 +121,18 @@ pub(crate) fn has_account_lock(version: &ServerVersion) -> bool {
         || version.is_at_least(Vendor::MariaDb, (10, 4, 2))
 }
 
-async fn enable(session: &mut Session, password: &Secret, grant: &str) -> SqlResult<()> {
+async fn enable(
+    session: &mut Session,
+    password: &Secret,
+    grant: &str,
+    demand: &str,
+) -> SqlResult<()> {
     let account = tenants_root().quoted();
     // Never a moment without a password.
     let create = format!("CREATE USER IF NOT EXISTS {account}");
-    identified::run(session, &create, password).await?;
-    identified::run(session, &format!("ALTER USER {account}"), password).await?;
+    identified::run(session, &create, password, demand).await?;
+    let alter = format!("ALTER USER {account}");
+    identified::run(session, &alter, password, demand).await?;
     session.run(grant).await?;
     if has_account_lock(session.version()) {
         let unlock = format!("ALTER USER {account} ACCOUNT UNLOCK");
@@ -138,7 +150,7 @@ async fn disable(session: &mut Session, password: &Secret) -> SqlResult<()> {
     if has_account_lock(session.version()) {
         session.run(&format!("{alter} ACCOUNT LOCK")).await?;
     }
-    identified::run(session, &alter, password).await?;
+    identified::run(session, &alter, password, "").await?;
     end_sessions(session).await
 }
 

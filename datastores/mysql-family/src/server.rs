@@ -1,8 +1,9 @@
 //! The datastore: one server of the family on this guest.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use datastore::{Error, Result};
+use datastore::{Error, Result, TlsMode};
 use guest::{Command, Unit};
 use tracing::debug;
 
@@ -28,6 +29,8 @@ pub struct Server<F> {
     pub(crate) settings: Settings,
     pub(crate) unit: Unit,
     pub(crate) silence: Silence,
+    /// What is demanded of clients now.
+    pub(crate) tls: Mutex<Option<TlsMode>>,
 }
 
 /// Databases of the server itself, whatever the configuration hides. The
@@ -50,6 +53,7 @@ impl<F: Flavor> Server<F> {
         };
         Self {
             flavor,
+            tls: Mutex::new(settings.tls),
             settings,
             unit,
             silence: Silence::default(),

@@ -52,13 +52,16 @@ impl<F: Flavor> Server<F> {
         {
             warn!(%error, "Failed state of the unit not reset.");
         }
+        self.open_error_log()?;
         self.unit.enable().await.map_err(service_error)?;
         let result = match restart {
             true => self.unit.restart(limit).await,
             false => self.unit.start(limit).await,
         };
         result.map_err(service_error)?;
-        self.wait_healthy(started, limit).await
+        self.wait_healthy(started, limit).await?;
+        self.settle_tls().await;
+        Ok(())
     }
 
     /// Waits until the server answers. systemd has called it ready already;
@@ -102,12 +105,16 @@ impl<F: Flavor> Server<F> {
 
     async fn start_error(&self, what: &str, died: bool) -> Error {
         let journal = self.unit.journal_tail(JOURNAL_LINES).await;
+        let said = self.error_log_tail();
         let kind = if died {
             ErrorKind::Failed
         } else {
             ErrorKind::Timeout
         };
-        Error::new(kind, format!("{} {what}: {journal}", self.unit.name()))
+        Error::new(
+            kind,
+            format!("{} {what}: {journal}\n{said}", self.unit.name()),
+        )
     }
 
     /// Stops the server and keeps it down over a reboot.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datastore::TlsMode;
 use guest::Account;
 
 /// Options of the agent's configuration that this family honours. Names and
@@ -30,6 +31,12 @@ pub struct Settings {
     pub hostname_require_valid_ip: bool,
     /// Length of generated passwords (`default_password_length`).
     pub default_password_length: usize,
+    /// Statements slower than this are in the log of slow ones
+    /// (`guest_log_long_query_time`).
+    pub long_query_time: Duration,
+    /// What is demanded of clients (`ssl_mode`); absent without TLS of the
+    /// tenant's.
+    pub tls: Option<TlsMode>,
     /// How long the server may take to reach a state
     /// (`state_change_wait_time`).
     pub state_change_wait_time: Duration,
@@ -52,6 +59,8 @@ pub struct Layout {
     pub include_dir: PathBuf,
     /// The server's socket.
     pub socket: PathBuf,
+    /// The server's error log.
+    pub error_log: PathBuf,
     /// Where the data volume is mounted.
     pub mount_point: PathBuf,
     /// The server program; found in the usual directories when absent.
@@ -67,6 +76,7 @@ impl Layout {
             base_config: "/etc/mysql/my.cnf".into(),
             include_dir: "/etc/mysql/conf.d".into(),
             socket: "/run/mysqld/mysqld.sock".into(),
+            error_log: "/var/log/mysqld.log".into(),
             mount_point: mount_point.into(),
             server_program: None,
             tools_dir: None,

@@ -12,7 +12,7 @@ use crate::databases::{after, limit_clause};
 use crate::errors::{code, sql_error};
 use crate::grants::{databases_of, grant_all};
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Server, Vendor, host, identified, names, sql};
+use crate::{Flavor, Server, Vendor, host, identified, names, sql, tls_accounts};
 
 /// What users are listed by, compared as bytes.
 const MARKER: &str = "CAST(CONCAT(User, '@', Host) AS BINARY)";
@@ -64,9 +64,10 @@ impl UserId {
         Error::not_found(format!("User {} does not exist", self.marker()))
     }
 
-    async fn create(&self, session: &mut Session, password: &Secret) -> Result<()> {
+    /// `demand` is what its connections have to be.
+    async fn create(&self, session: &mut Session, password: &Secret, demand: &str) -> Result<()> {
         let statement = format!("CREATE USER {}", self.quoted());
-        match identified::run(session, &statement, password).await {
+        match identified::run(session, &statement, password, demand).await {
             Ok(()) => {
                 info!(user = self.marker(), "User created.");
                 Ok(())
@@ -89,7 +90,7 @@ impl UserId {
 
     async fn set_password(&self, session: &mut Session, password: &Secret) -> Result<()> {
         let statement = format!("ALTER USER {}", self.quoted());
-        let result = identified::run(session, &statement, password).await;
+        let result = identified::run(session, &statement, password, "").await;
         self.changed(session, "set the password of", result).await
     }
 
@@ -185,11 +186,12 @@ impl<F: Flavor> Server<F> {
                 .collect();
             wanted.push((id, password, databases));
         }
+        let demand = tls_accounts::clause(self.tls_mode());
         let mut session = self.session().await?;
         let mut created: Vec<&UserId> = Vec::new();
         let mut result = Ok(());
         for (id, password, databases) in &wanted {
-            result = id.create(&mut session, password).await;
+            result = id.create(&mut session, password, demand).await;
             if result.is_ok() {
                 created.push(id);
                 result = grant_all(&mut session, id, databases).await;

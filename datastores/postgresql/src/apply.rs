@@ -87,12 +87,13 @@ impl Server {
     }
 
     /// Lines of the files that the server does not apply, other than those
-    /// that wait for a start.
+    /// that wait for a start. What was removed and waits for one has no line.
     async fn refused(&self) -> SqlResult<String> {
         let session = self.session_in(crate::server::MAINTENANCE).await?;
         let query = "SELECT COALESCE(f.name || ' in ', '') || f.sourcefile || ': ' || error \
                      FROM pg_file_settings f LEFT JOIN pg_settings s ON lower(s.name) = lower(f.name) \
-                     WHERE error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster'";
+                     WHERE error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' \
+                     AND f.sourcefile IS NOT NULL";
         let rows = session.rows(query, &[]).await;
         session.close().await;
         Ok(texts(rows?)?.join("; "))

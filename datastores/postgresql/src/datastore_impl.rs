@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use datastore::{
     BackupRequest, BackupStream, Database, Datastore, Error, LastTransaction, Page, PageRequest,
     PasswordChange, PrepareRequest, ReadLock, ReplicaContext, ReplicationAccount, RestoreSource,
-    Restored, Result, Secret, ServiceStatus, StopOutcome, User, UserAttributes,
+    Restored, Result, Secret, ServerLog, ServiceStatus, StopOutcome, TlsFiles, TlsMaterial,
+    TlsMode, User, UserAttributes,
 };
 use serde_json::{Map, Value};
 use tracing::error;
@@ -170,6 +171,7 @@ impl Datastore for Server {
     }
 
     async fn housekeeping(&self) -> Result<()> {
+        self.bound_log().await;
         let cleaned = self.clean_archive().await;
         self.tend_replication().await.and(cleaned)
     }
@@ -266,6 +268,31 @@ impl Datastore for Server {
 
     async fn demote_source(&self) -> Result<()> {
         self.stop_being_source().await
+    }
+
+    fn logs(&self) -> Vec<ServerLog> {
+        self.server_logs()
+    }
+
+    async fn log_enabled(&self, name: &str) -> Result<bool> {
+        self.is_log_on(name)
+    }
+
+    async fn set_log(&self, name: &str, enabled: bool) -> Result<bool> {
+        self.switch_log(name, enabled).await
+    }
+
+    fn tls_files(&self) -> Option<TlsFiles> {
+        Some(self.tls_paths())
+    }
+
+    async fn tls_enabled(&self) -> Result<bool> {
+        self.offers_tls().await
+    }
+
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        self.switch_tls(mode, material).await?;
+        Ok(false)
     }
 
     async fn main_pid(&self) -> Option<u32> {

@@ -33,7 +33,7 @@ impl Server {
     pub(crate) fn write_access_rules(&self) -> Result<()> {
         let layout = &self.settings.layout;
         for (path, text) in [
-            (&layout.hba_file, rules(self.settings.tls)),
+            (&layout.hba_file, rules(self.tls_mode())),
             (&layout.ident_file, accounts(&self.settings)),
         ] {
             guest::write_atomic(path, text.as_bytes(), &PUBLIC).map_err(os_error)?;

@@ -1,6 +1,8 @@
 //! The datastore: one PostgreSQL server on this guest.
 
-use datastore::Result;
+use std::sync::Mutex;
+
+use datastore::{Result, TlsMode};
 use guest::Unit;
 
 use crate::Settings;
@@ -13,6 +15,8 @@ pub struct Server {
     pub(crate) settings: Settings,
     pub(crate) unit: Unit,
     pub(crate) silence: Silence,
+    /// What is demanded of clients now.
+    pub(crate) tls: Mutex<Option<TlsMode>>,
     pub(crate) archive: crate::wal::Archive,
 }
 
@@ -43,6 +47,7 @@ impl Server {
             false => Unit::new(format!("{}.service", settings.unit)),
         };
         Self {
+            tls: Mutex::new(settings.tls),
             settings,
             unit,
             silence: Silence::default(),
@@ -126,6 +131,7 @@ pub(crate) mod tests {
             ignore_users: vec!["os_admin".into()],
             ignore_dbs: Vec::new(),
             default_password_length: 36,
+            long_query_time: Duration::ZERO,
             state_change_wait_time: Duration::from_secs(180),
             state_change_poll_time: Duration::from_secs(3),
             state_healthy_counts: 5,

@@ -31,6 +31,9 @@ pub struct Settings {
     pub ignore_dbs: Vec<String>,
     /// Length of generated passwords (`default_password_length`).
     pub default_password_length: usize,
+    /// Statements that take longer are logged with their duration, when the
+    /// tenant's log is on (`guest_log_long_query_time`).
+    pub long_query_time: Duration,
     /// How long the server may take to reach a state
     /// (`state_change_wait_time`).
     pub state_change_wait_time: Duration,

@@ -83,6 +83,8 @@ fn datastore(settings: &Settings) -> Arc<dyn Datastore> {
         root_grant_option: settings.root_grant_option,
         hostname_require_valid_ip: settings.hostname_require_valid_ip,
         default_password_length: settings.default_password_length,
+        long_query_time: settings.guest_log.long_query_time,
+        tls: tls_mode(settings),
         state_change_wait_time: settings.state_change_wait_time,
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,
@@ -102,12 +104,11 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
         agent_account: "root".to_owned(),
         unit: unit_name(settings).to_owned(),
         port: settings.postgresql_port,
-        tls: [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
-            .into_iter()
-            .find(|mode| Some(mode.name()) == settings.ssl_mode.as_deref()),
+        tls: tls_mode(settings),
         ignore_users: settings.ignore_users.clone(),
         ignore_dbs: settings.ignore_dbs.clone(),
         default_password_length: settings.default_password_length,
+        long_query_time: settings.guest_log.long_query_time,
         state_change_wait_time: settings.state_change_wait_time,
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,
@@ -117,6 +118,14 @@ fn postgresql(settings: &Settings) -> postgresql::Settings {
             false => postgresql::Increments::Wal,
         },
     }
+}
+
+/// What is demanded of clients, as it was when the agent started. Trove writes
+/// `None` for nothing.
+pub fn tls_mode(settings: &Settings) -> Option<TlsMode> {
+    [TlsMode::Basic, TlsMode::Enforced, TlsMode::Mtls]
+        .into_iter()
+        .find(|mode| settings.ssl_mode.as_deref() == Some(mode.name()))
 }
 
 /// Name of the database server's systemd unit.

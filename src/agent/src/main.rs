@@ -13,6 +13,7 @@ mod host;
 mod injected;
 mod journal;
 mod logging;
+mod logs;
 mod markers;
 mod operations;
 mod rpc;
@@ -20,6 +21,7 @@ mod run;
 mod state_file;
 mod status;
 mod supervise;
+mod tls;
 
 use std::process::ExitCode;
 

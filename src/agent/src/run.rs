@@ -85,9 +85,12 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         markers,
         volume: assemble::volume(&settings),
         backups: Backups::new(Arc::new(settings.clone())),
+        logs: crate::logs::Logs::default(),
+        tls: crate::tls::Tls::new(assemble::tls_mode(&settings)),
         turns: Turns::default(),
     });
 
+    operations.recover_restart_mark();
     let stopping = operations.backups.cancel.clone();
     tasks.spawn({
         let (spec, cancel) = (assemble::host(&settings), cancel.clone());

@@ -1,7 +1,7 @@
 //! One task owns the service status and is the only one that casts heartbeats.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datastore::{Datastore, ServiceStatus};
@@ -53,6 +53,8 @@ pub struct Status {
     asked: AtomicU64,
     answered: watch::Sender<u64>,
     holds: AtomicUsize,
+    /// Process of the server that does not do yet what it is configured to.
+    outdated: Mutex<Option<u32>>,
     /// Rounds done, for the watchdog.
     rounds: AtomicU64,
     report_interval: Option<Duration>,
@@ -79,6 +81,7 @@ impl Status {
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
             holds: AtomicUsize::new(0),
+            outdated: Mutex::new(None),
             rounds: AtomicU64::new(0),
             report_interval: (!report_interval.is_zero()).then_some(report_interval),
         })
@@ -110,6 +113,25 @@ impl Status {
     pub fn hold(self: &Arc<Self>) -> Hold {
         self.holds.fetch_add(1, Ordering::SeqCst);
         Hold(self.clone())
+    }
+
+    /// As long as the server is the process `pid`, a restart of it is asked for.
+    pub fn require_restart(&self, pid: Option<u32>) {
+        *self.outdated.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+        self.wake.notify_one();
+    }
+
+    async fn needs_restart(&self, datastore: &dyn Datastore) -> bool {
+        let outdated = || *self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pid) = outdated() else {
+            return false;
+        };
+        let now = datastore.main_pid().await;
+        if now.is_some_and(|now| now != pid) && outdated() == Some(pid) {
+            self.require_restart(None);
+            return false;
+        }
+        true
     }
 
     /// Probes and reports now; returns when the broker has it, or after
@@ -159,7 +181,12 @@ impl Status {
             Phase::Installing => Some(ServiceStatus::Building),
             Phase::Failed => Some(ServiceStatus::Failed),
             Phase::Installed => {
-                let status = datastore.status().await;
+                let status = match datastore.status().await {
+                    ServiceStatus::Healthy if self.needs_restart(datastore).await => {
+                        ServiceStatus::RestartRequired
+                    }
+                    status => status,
+                };
                 let wanted_down = self.holds.load(Ordering::SeqCst) > 0;
                 let up = matches!(
                     status,

@@ -9,6 +9,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum ErrorKind {
     /// The request itself is wrong; repeating it cannot help.
     BadRequest,
+    /// The user may not do that.
+    Forbidden,
     /// The database, user or file named in the request does not exist.
     NotFound,
     /// The thing to be created exists already.

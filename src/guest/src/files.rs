@@ -14,6 +14,10 @@ use std::{
 
 use nix::libc;
 
+mod kept;
+
+pub use kept::Kept;
+
 /// Permissions of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {

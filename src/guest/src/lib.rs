@@ -26,7 +26,7 @@ pub use account::{Account, AccountError, ensure_service_account};
 pub use command::{Command, CommandError, Output, Running, enlarge_pipe};
 pub use facts::{Hardware, ProcessDiagnostics, hardware, max_open_files, process_diagnostics};
 pub use files::{
-    Attributes, FileError, ensure_directory, read_optional, remove_if_exists, write_atomic,
+    Attributes, FileError, Kept, ensure_directory, read_optional, remove_if_exists, write_atomic,
 };
 pub use freeze::{freeze, thaw};
 pub use network::own_address;

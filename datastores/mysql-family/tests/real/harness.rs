@@ -376,6 +376,14 @@ impl Fixture {
         (Self { site, process }, restored)
     }
 
+    /// Stops and starts the server.
+    pub(crate) async fn restart(self) -> Self {
+        let site = self.stop().await;
+        let mut process = site.spawn();
+        site.wait_healthy(&mut process).await;
+        Self { site, process }
+    }
+
     /// Ends the server.
     pub(crate) async fn stop(self) -> Site {
         self.process.stop().await;
@@ -445,6 +453,7 @@ fn settings(product: Product, dir: &Path) -> Settings {
             base_config: dir.join("etc/my.cnf"),
             include_dir: dir.join("etc/conf.d"),
             socket: dir.join("run/mysqld.sock"),
+            error_log: dir.join("run/error.log"),
             mount_point: dir.join("volume"),
             server_program: Some(product.binary()),
             tools_dir: Some(product.tools(dir)),
@@ -461,6 +470,8 @@ fn settings(product: Product, dir: &Path) -> Settings {
         root_grant_option: true,
         hostname_require_valid_ip: true,
         default_password_length: 36,
+        long_query_time: Duration::from_millis(500),
+        tls: None,
         state_change_wait_time: Duration::from_secs(180),
         state_change_poll_time: Duration::from_secs(3),
         state_healthy_counts: 5,

@@ -17,8 +17,10 @@ mod config;
 mod databases;
 mod first_start;
 mod harness;
+mod logs;
 mod root;
 mod snapshot;
+mod tls;
 mod users;
 mod vectors;
 mod xtrabackup;
@@ -35,6 +37,8 @@ fn cases(product: Product) -> Cases {
     access::cases(&mut cases, product);
     root::cases(&mut cases);
     config::cases(&mut cases);
+    logs::cases(&mut cases);
+    tls::cases(&mut cases, product);
     cases
 }
 

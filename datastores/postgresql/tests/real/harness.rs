@@ -400,6 +400,7 @@ fn settings(dir: &Path) -> Settings {
         ignore_users: vec!["os_admin".into(), "postgres".into()],
         ignore_dbs: vec!["os_admin".into(), "postgres".into()],
         default_password_length: 36,
+        long_query_time: Duration::ZERO,
         state_change_wait_time: Duration::from_secs(180),
         state_change_poll_time: Duration::from_secs(3),
         state_healthy_counts: 5,

@@ -16,12 +16,14 @@ mod databases;
 mod faults;
 mod first_start;
 mod harness;
+mod logs;
 mod managed;
 mod native;
 mod replication;
 mod root;
 mod snapshot;
 mod standby;
+mod tls;
 mod users;
 mod vectors;
 mod wal;
@@ -39,6 +41,7 @@ async fn one_server() {
     root::cases(&mut cases);
     config::cases(&mut cases);
     wal::cases(&mut cases);
+    tls::cases(&mut cases);
     cases.run(Fixture::start().await).await;
 }
 

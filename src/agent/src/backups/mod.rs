@@ -10,7 +10,7 @@ mod verify;
 pub use chain::Chain;
 pub use make::{Made, Making, make};
 pub use request::{BackupInfo, Parent};
-pub use stores::{Driver, StoreAccess, client, requested, upload_settings};
+pub use stores::{Driver, StoreAccess, client, requested, swift, upload_settings};
 pub use verify::verify;
 
 use backup::Keys;
@@ -27,7 +27,7 @@ pub fn keys(settings: &BackupSettings) -> Keys {
 }
 
 /// A store's error in the terms of the agent.
-fn store_error(error: object_store::Error) -> Error {
+pub fn store_error(error: object_store::Error) -> Error {
     let kind = match error.kind() {
         object_store::ErrorKind::Configuration => ErrorKind::BadRequest,
         object_store::ErrorKind::NotFound => ErrorKind::NotFound,

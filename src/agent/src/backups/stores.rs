@@ -10,6 +10,7 @@ use object_store::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{BackupInfo, store_error};
 use crate::config::{BackupSettings, CompressionKind, Settings};
@@ -99,7 +100,7 @@ pub async fn requested(
     let name = info.storage_driver.as_deref();
     let driver = Driver::named(name.unwrap_or(&settings.backup.storage_strategy))?;
     let (storage_url, token) = match driver {
-        Driver::Swift => find(info, context, settings).await?,
+        Driver::Swift => find(info.swift_url.as_deref(), context, settings).await?,
         Driver::S3 | Driver::Local => (String::new(), Secret::new("")),
     };
     Ok(StoreAccess {
@@ -109,8 +110,23 @@ pub async fn requested(
     })
 }
 
+/// The Swift account of the request's project.
+///
+/// # Errors
+/// [`ErrorKind::BadRequest`](datastore::ErrorKind::BadRequest) when there is
+/// none.
+pub async fn swift(context: &Context, settings: &Settings) -> Result<Swift> {
+    let (storage_url, token) = find(None, context, settings).await?;
+    Swift::new(&SwiftAccess {
+        storage_url,
+        tokens: Arc::new(FixedToken::new(token.expose())),
+        client: client(&settings.backup),
+    })
+    .map_err(store_error)
+}
+
 async fn find(
-    info: &BackupInfo,
+    swift_url: Option<&str>,
     context: &Context,
     settings: &Settings,
 ) -> Result<(String, Secret)> {
@@ -118,15 +134,12 @@ async fn find(
         Error::bad_request("the request has no token of its user, so that Swift cannot be used")
     })?;
     let backup = &settings.backup;
+    let catalog = context.service_catalog();
     let search = SwiftSearch {
-        swift_url: info.swift_url.clone().unwrap_or_default(),
+        swift_url: swift_url.unwrap_or_default().to_owned(),
         configured_url: backup.swift_url.clone().unwrap_or_default(),
-        catalog: context.service_catalog(),
-        endpoint: EndpointFilter {
-            service_type: backup.swift_service_type.clone(),
-            region: backup.region_name.clone(),
-            interface: backup.swift_endpoint_type.clone(),
-        },
+        endpoint: endpoint(backup, &catalog),
+        catalog,
         project_id: context.project_id().unwrap_or_default().to_owned(),
         auth_url: backup.auth_url.clone().unwrap_or_default(),
         token: SecretString::from(token.to_owned()),
@@ -135,6 +148,24 @@ async fn find(
     let access = find_swift(&search).await.map_err(store_error)?;
     let token = access.tokens.token().await.map_err(store_error)?;
     Ok((access.storage_url, Secret::new(token.expose_secret())))
+}
+
+/// The endpoint that is meant. Operators are told to remove the section that
+/// names the region: if the catalogue has none in the default one, any will do.
+fn endpoint(settings: &BackupSettings, catalog: &Value) -> EndpointFilter {
+    let wanted = EndpointFilter {
+        service_type: settings.swift_service_type.clone(),
+        region: settings.region_name.clone(),
+        interface: settings.swift_endpoint_type.clone(),
+    };
+    let anywhere = EndpointFilter {
+        region: String::new(),
+        ..wanted.clone()
+    };
+    match wanted.find(catalog) {
+        None if anywhere.find(catalog).is_some() => anywhere,
+        _ => wanted,
+    }
 }
 
 /// How to speak to stores.

@@ -17,7 +17,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(9);
 const LOCK_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long the end of an operation waits for its heartbeat to be delivered.
-const ANNOUNCE: Duration = Duration::from_secs(5);
+pub(super) const ANNOUNCE: Duration = Duration::from_secs(5);
 
 impl Operations {
     /// Stops the server and keeps it down, also over a reboot of the guest.

@@ -4,13 +4,16 @@
 pub mod backup;
 mod housekeeping;
 mod lifecycle;
+mod logs;
 mod orphans;
 mod prepare;
 pub mod recovery;
 mod renew;
 mod replication;
+mod restart_mark;
 mod snapshot;
 mod system;
+mod tls;
 pub mod turns;
 
 use std::sync::Arc;
@@ -25,9 +28,11 @@ use crate::markers::Markers;
 use crate::status::Status;
 use turns::Turns;
 
+pub use logs::LogAction;
 pub use prepare::PrepareCall;
 pub use renew::rebuild_request;
 pub use replication::ReplicaInfo;
+pub use tls::TlsAction;
 
 /// Everything the operations work with.
 pub struct Operations {
@@ -47,6 +52,10 @@ pub struct Operations {
     pub volume: VolumeSpec,
     /// Backups and restores.
     pub backups: backup::Backups,
+    /// Published logs.
+    pub logs: crate::logs::Logs,
+    /// TLS of the server.
+    pub tls: crate::tls::Tls,
     /// Who may run beside whom.
     pub turns: Turns,
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use datastore::{Error, PrepareRequest, Result, TlsMode};
-use serde_json::json;
 use tracing::{error, info};
 
 use super::Operations;
@@ -72,17 +71,15 @@ impl Operations {
         self.markers.complete().map_err(disk)
     }
 
-    /// The mode of TLS that the control plane has injected.
+    /// The mode of TLS that the instance has.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the control plane has injected something else.
     pub(super) fn tls_mode(&self) -> Result<Option<TlsMode>> {
-        let Some(mode) = &self.backups.settings.ssl_mode else {
-            return Ok(None);
-        };
-        serde_json::from_value(json!(mode))
-            .map(Some)
-            .map_err(|_| Error::failed(format!("ssl_mode {mode:?} is not one of TLS")))
+        if let Some(injected) = &self.backups.settings.ssl_mode {
+            crate::tls::mode_named(injected)?;
+        }
+        Ok(self.tls.mode())
     }
 
     /// Goes over to another version of the server.

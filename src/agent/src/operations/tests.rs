@@ -18,4 +18,5 @@ mod heartbeats;
 mod memory;
 mod prepare;
 mod recovery;
+mod tls;
 mod turns;

@@ -10,6 +10,26 @@ use tracing::info;
 #[derive(Debug)]
 pub struct Args(Map<String, Value>);
 
+/// A flag as clients write it: `true`, or `1`, which the API passes on.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Flag {
+    /// `true` or `false`.
+    Bool(bool),
+    /// Zero is false.
+    Number(i64),
+}
+
+impl Flag {
+    /// Whether it is set.
+    pub fn is_set(self) -> bool {
+        match self {
+            Self::Bool(flag) => flag,
+            Self::Number(number) => number != 0,
+        }
+    }
+}
+
 /// A missing argument or one of the wrong type. Its text never holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {

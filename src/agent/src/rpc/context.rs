@@ -35,6 +35,11 @@ impl Context {
             .find_map(|key| self.0.get(key)?.as_str())
     }
 
+    /// Whether the user is an administrator of the cloud.
+    pub fn is_admin(&self) -> bool {
+        self.0.get("is_admin").and_then(Value::as_bool) == Some(true)
+    }
+
     /// The service catalogue that came with the token; null if none did.
     pub fn service_catalog(&self) -> Value {
         self.0.get("service_catalog").cloned().unwrap_or_default()

@@ -38,6 +38,7 @@ impl CallError {
             Self::Refused(_) => "Forbidden",
             Self::Operation(error) => match error.kind() {
                 ErrorKind::BadRequest => "BadRequest",
+                ErrorKind::Forbidden => "Forbidden",
                 ErrorKind::NotFound => "NotFound",
                 ErrorKind::AlreadyExists => "AlreadyExists",
                 ErrorKind::NotSupported => "DatastoreOperationNotSupported",

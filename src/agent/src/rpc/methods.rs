@@ -5,11 +5,13 @@ use datastore::{Database, Error, Page, PageRequest, PasswordChange, Secret, User
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::{Args, ArgsError};
+use super::args::{Args, ArgsError, Flag};
 use super::context::Context;
 use super::failure::CallError;
 use crate::backups::BackupInfo;
-use crate::operations::{Operations, PrepareCall, ReplicaInfo, rebuild_request};
+use crate::operations::{
+    LogAction, Operations, PrepareCall, ReplicaInfo, TlsAction, rebuild_request,
+};
 
 type Reply = Result<Value, CallError>;
 
@@ -17,14 +19,9 @@ type Reply = Result<Value, CallError>;
 const NOT_SUPPORTED: &[&str] = &[
     "get_txn_count",
     "cleanup_source_on_replica_detach",
-    "guest_log_list",
-    "guest_log_action",
     "module_list",
     "module_apply",
     "module_remove",
-    "ssl_show",
-    "ssl_action",
-    "ssl_rollback",
     "get_root_password",
     "update_guest",
     "cluster_complete",
@@ -80,6 +77,8 @@ pub async fn call(
         "create_backup" | "pre_create_backup" | "post_create_backup" => {
             backup(operations, method, args, context).await
         }
+        "guest_log_list" | "guest_log_action" => logs(operations, method, args, context).await,
+        "ssl_show" | "ssl_action" | "ssl_rollback" => tls(operations, method, args).await,
         "backup_required_for_replication"
         | "get_replication_snapshot"
         | "get_replica_context"
@@ -172,6 +171,45 @@ async fn backup(
             operations.post_create_backup().await;
             Ok(json!({}))
         }
+    }
+}
+
+async fn logs(operations: &Operations, method: &str, mut args: Args, context: &Context) -> Reply {
+    if method == "guest_log_list" {
+        done(args)?;
+        return Ok(operations.log_list(context).await?);
+    }
+    let name: String = args.required("log_name")?;
+    let mut flag = |name| {
+        args.optional::<Flag>(name)
+            .map(|flag| flag.is_some_and(Flag::is_set))
+    };
+    let action = LogAction {
+        enable: flag("enable")?,
+        disable: flag("disable")?,
+        publish: flag("publish")?,
+        discard: flag("discard")?,
+    };
+    done(args)?;
+    Ok(operations.log_action(&name, action, context).await?)
+}
+
+async fn tls(operations: &Operations, method: &str, mut args: Args) -> Reply {
+    if method == "ssl_action" {
+        let flag = |flag: Option<Flag>| flag.is_some_and(Flag::is_set);
+        let action = TlsAction {
+            mode: args.optional("mode")?,
+            material: args.optional("container")?,
+            enable: flag(args.optional("enable")?),
+            disable: flag(args.optional("disable")?),
+        };
+        done(args)?;
+        return Ok(operations.tls_action(&action).await?);
+    }
+    done(args)?;
+    match method {
+        "ssl_show" => Ok(operations.tls_show().await?),
+        _ => Ok(operations.tls_rollback().await?),
     }
 }
 

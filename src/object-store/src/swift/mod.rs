@@ -2,6 +2,7 @@
 
 mod account;
 mod capabilities;
+mod expiring;
 mod headers;
 mod listing;
 mod manifest;

@@ -367,3 +367,44 @@ async fn a_container_that_is_there_may_be_one_we_could_not_make() {
     let error = store(&server).ensure_container("c").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
 }
+
+#[tokio::test]
+async fn objects_that_expire_say_when() {
+    let hour = std::time::Duration::from_secs(3600);
+    let server = Scripted::start(vec![stored(ABC), seen(ABC, "3")]).await;
+    let metadata = Metadata::from([("lines".to_owned(), "7".to_owned())]);
+    let body = Bytes::from_static(b"abc");
+    store(&server)
+        .put_expiring(&object(), body, &metadata, hour)
+        .await
+        .unwrap();
+    let put = &server.asked()[0];
+    assert_eq!(put.line, "PUT /v1/A/c/o.tar");
+    assert_eq!(put.header("x-delete-after"), "3600");
+    assert_eq!(put.header("x-object-meta-lines"), "7");
+}
+
+#[tokio::test]
+async fn a_container_is_made_with_a_lifetime_only_when_it_is_missing() {
+    let hour = std::time::Duration::from_secs(3600);
+    let server = Scripted::start(vec![status(204)]).await;
+    let made = store(&server).ensure_expiring_container("c", hour).await;
+    made.unwrap();
+    assert_eq!(server.lines(), ["HEAD /v1/A/c"]);
+    let server = Scripted::start(vec![status(404), status(201)]).await;
+    let made = store(&server).ensure_expiring_container("c", hour).await;
+    made.unwrap();
+    assert_eq!(server.lines(), ["HEAD /v1/A/c", "PUT /v1/A/c"]);
+    assert_eq!(server.asked()[1].header("x-delete-after"), "3600");
+    let server = Scripted::start(vec![status(403)]).await;
+    let made = store(&server).ensure_expiring_container("c", hour).await;
+    assert_eq!(made.unwrap_err().kind(), ErrorKind::Forbidden);
+}
+
+#[tokio::test]
+async fn a_small_object_is_read_as_a_whole() {
+    let server = Scripted::start(vec![answer(200, &[], b"{}"), status(404)]).await;
+    assert_eq!(store(&server).get(&object()).await.unwrap(), "{}");
+    let error = store(&server).get(&object()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

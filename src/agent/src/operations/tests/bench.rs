@@ -28,6 +28,11 @@ pub(super) struct Bench {
 }
 
 pub(super) fn bench(datastore: Memory) -> Bench {
+    bench_with(datastore, "")
+}
+
+/// The same with options of `[DEFAULT]`.
+pub(super) fn bench_with(datastore: Memory, options: &str) -> Bench {
     let (recorder, conductor, dir) = recording();
     let datastore = Arc::new(datastore);
     let status = Status::new(Phase::Uninstalled, Duration::from_secs(30));
@@ -50,9 +55,11 @@ pub(super) fn bench(datastore: Memory) -> Bench {
         markers: Markers::new(&dir.path().join("opt")),
         volume,
         backups: Backups::new(Arc::new(crate::config::tests::with_own(&format!(
-            "state_path = {}\nbackup_directory = {0}\n",
+            "state_path = {}\nbackup_directory = {0}\n[DEFAULT]\n{options}",
             dir.path().display()
         )))),
+        logs: crate::logs::Logs::default(),
+        tls: crate::tls::Tls::default(),
         turns: Turns::default(),
     });
     Bench {

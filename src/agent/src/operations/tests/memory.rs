@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use datastore::{
     Archive, BackupMetadata, BackupRequest, BackupStream, Bytestream, Database, Datastore, Error,
     Page, PageRequest, PasswordChange, PrepareRequest, RestoreSource, Restored, Result, Secret,
-    ServiceStatus, StopOutcome, User, UserAttributes,
+    ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
@@ -25,11 +25,23 @@ pub(super) struct Memory {
     pub(super) data: Vec<u8>,
     pub(super) backup_gate: Option<Arc<Notify>>,
     pub(super) fail_backup: AtomicBool,
+    pub(super) tls_files: Option<TlsFiles>,
+    pub(super) tls: StdMutex<(Option<TlsMode>, Option<TlsMaterial>)>,
+    pub(super) refuse_tls: AtomicBool,
 }
 
 impl Memory {
     fn log(&self, what: impl Into<String>) {
         self.calls.lock().unwrap().push(what.into());
+    }
+
+    /// Mode and material that were set last.
+    pub(super) fn tls(&self) -> (Option<TlsMode>, Option<TlsMaterial>) {
+        self.tls.lock().unwrap().clone()
+    }
+
+    pub(super) fn refuse_tls(&self, refuse: bool) {
+        self.refuse_tls.store(refuse, Ordering::SeqCst);
     }
 }
 
@@ -152,6 +164,25 @@ impl Datastore for Memory {
             gate: self.backup_gate.clone(),
             fail: self.fail_backup.load(Ordering::SeqCst),
         }))
+    }
+    fn tls_files(&self) -> Option<TlsFiles> {
+        self.tls_files.clone()
+    }
+    async fn tls_enabled(&self) -> Result<bool> {
+        Ok(self.tls().0.is_some())
+    }
+    async fn set_tls(&self, mode: Option<TlsMode>, material: Option<&TlsMaterial>) -> Result<bool> {
+        if self.refuse_tls.load(Ordering::SeqCst) {
+            return Err(Error::failed("the server does not like it"));
+        }
+        if let (Some(material), Some(files)) = (material, &self.tls_files) {
+            let ca = material.ca.clone().unwrap_or_default();
+            std::fs::write(&files.private_key, material.private_key.expose()).unwrap();
+            std::fs::write(&files.certificate, &material.certificate).unwrap();
+            std::fs::write(&files.ca, ca).unwrap();
+        }
+        *self.tls.lock().unwrap() = (mode, material.cloned());
+        Ok(false)
     }
     async fn restore(
         &self,
