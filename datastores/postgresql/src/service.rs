@@ -22,15 +22,17 @@ const JOURNAL_LINES: u32 = 15;
 impl Server {
     /// Starts the server now and at every boot, and waits until it answers.
     pub(crate) async fn start_and_wait(&self) -> Result<()> {
+        self.settle_upgrade().await?;
         self.ensure_startable()?;
-        self.bring_up(false).await
+        self.bring_up_or_roll_back(false).await
     }
 
     /// Starts the server if its unit is enabled and neither up nor on its way.
     pub(crate) async fn start_if_meant_to_run(&self) -> Result<bool> {
         let state = self.unit.state().await.map_err(service_error)?;
         let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
-        if !(state.enabled && down) {
+        let interrupted = Marker::Upgrading.is_set(&self.settings.layout);
+        if !(interrupted || state.enabled && down) {
             return Ok(false);
         }
         self.start_and_wait().await.map(|()| true)
@@ -39,8 +41,9 @@ impl Server {
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {
+        self.settle_upgrade().await?;
         self.ensure_startable()?;
-        self.bring_up(true).await
+        self.bring_up_or_roll_back(true).await
     }
 
     /// Refuses incomplete data. Whoever starts the server on data that an
@@ -65,7 +68,8 @@ impl Server {
         self.write_access_rules()?;
         self.fit_replica().await?;
         // A start limit reached earlier must not forbid this start.
-        if self.unit.state().await.map_err(service_error)?.active == ActiveState::Failed
+        let before = self.unit.state().await.map_err(service_error)?.active;
+        if before == ActiveState::Failed
             && let Err(error) = self.unit.reset_failed().await
         {
             warn!(%error, "Failed state of the unit not reset.");
@@ -76,7 +80,13 @@ impl Server {
             false => self.unit.start(limit).await,
         };
         result.map_err(service_error)?;
-        self.wait_healthy(started, limit).await
+        self.wait_healthy(started, limit).await?;
+        // One that ran already may have other files than it was started with.
+        let has_started = restart || before != ActiveState::Active;
+        if has_started && let Err(error) = self.remember_configuration() {
+            warn!(%error, "Configuration that works not remembered.");
+        }
+        Ok(())
     }
 
     /// Waits until the server answers. systemd has called it ready already;
