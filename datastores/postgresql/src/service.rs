@@ -22,17 +22,19 @@ const JOURNAL_LINES: u32 = 15;
 impl Server {
     /// Starts the server now and at every boot, and waits until it answers.
     pub(crate) async fn start_and_wait(&self) -> Result<()> {
-        self.settle_upgrade().await?;
-        self.ensure_startable()?;
-        self.bring_up_or_roll_back(false).await
+        // It may run already, for the agent alone.
+        self.start_anew(self.is_upgrade_interrupted()?).await
     }
 
     /// Starts the server if its unit is enabled and neither up nor on its way.
     pub(crate) async fn start_if_meant_to_run(&self) -> Result<bool> {
         let state = self.unit.state().await.map_err(service_error)?;
         let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
-        let interrupted = Marker::Upgrading.is_set(&self.settings.layout);
-        if !(interrupted || state.enabled && down) {
+        if self.is_upgrade_interrupted()? {
+            // It may run, where nobody reaches it.
+            return self.restart_and_wait().await.map(|()| true);
+        }
+        if !(state.enabled && down) {
             return Ok(false);
         }
         self.start_and_wait().await.map(|()| true)
@@ -41,9 +43,14 @@ impl Server {
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {
+        self.start_anew(true).await
+    }
+
+    async fn start_anew(&self, restart: bool) -> Result<()> {
         self.settle_upgrade().await?;
         self.ensure_startable()?;
-        self.bring_up_or_roll_back(true).await
+        self.bring_up_or_roll_back(restart).await?;
+        self.forget_override()
     }
 
     /// Refuses incomplete data. Whoever starts the server on data that an

@@ -121,8 +121,7 @@ impl Server {
     /// Refuses parameters of the tenant's that the new server refuses.
     async fn check_parameters(&self, programs: &Path) -> Result<()> {
         let base = self.base_for(programs).await?;
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        let user = overrides.read(Group::User, COMMON)?;
+        let user = self.overrides().read(Group::User, COMMON)?;
         self.check_user_parameters(&base, &user, programs).await
     }
 
@@ -135,10 +134,10 @@ impl Server {
         programs: &Path,
         transfer: Transfer,
     ) -> Result<()> {
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
         let mut alone = Document::default();
         alone.set("listen_addresses", "");
-        overrides.write(Group::SystemLate, OVERRIDE, &alone)?;
+        self.overrides()
+            .write(Group::SystemLate, OVERRIDE, &alone)?;
         self.refit_base(programs).await?;
         Marker::Unanalysed.set(&self.settings.layout)?;
         self.swap_data()?;
@@ -159,9 +158,11 @@ impl Server {
 
     /// After the decision: the server for everybody, and what is left to do.
     async fn finish_upgrade(&self) -> Result<()> {
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        overrides.remove(Group::SystemLate, OVERRIDE)?;
-        let started = self.bring_up(true).await;
+        self.open_up()?;
+        let started = match self.bring_up(true).await {
+            Ok(()) => self.forget_override(),
+            Err(error) => Err(error),
+        };
         if let Err(error) = self.forget_manifests() {
             warn!(%error, "Manifests of old backups stay.");
         }
@@ -180,11 +181,11 @@ impl Server {
         let layout = &self.settings.layout;
         let back = async {
             if !Marker::Upgrading.is_set(layout) {
-                let overrides = Overrides::new(&layout.include_dir);
-                return overrides.remove(Group::SystemLate, OVERRIDE);
+                return self.open_up();
             }
             self.settle_upgrade().await?;
-            self.bring_up(false).await
+            self.bring_up(false).await?;
+            self.forget_override()
         };
         let Err(second) = back.await else {
             return failure;
@@ -193,21 +194,46 @@ impl Server {
         Error::with_source(ErrorKind::Failed, text, failure)
     }
 
+    /// Whether an agent has died in the middle of an upgrade.
+    pub(crate) fn is_upgrade_interrupted(&self) -> Result<bool> {
+        Ok(Marker::Upgrading.is_set(&self.settings.layout)
+            || self.overrides().has(Group::SystemLate, OVERRIDE)?)
+    }
+
     /// Before a start: puts the old data back, if an upgrade was interrupted.
     pub(crate) async fn settle_upgrade(&self) -> Result<()> {
         let layout = &self.settings.layout;
         if !Marker::Upgrading.is_set(layout) {
-            // It may have been interrupted after the decision.
-            return match layout.include_dir.is_dir() {
-                true => Overrides::new(&layout.include_dir).remove(Group::SystemLate, OVERRIDE),
-                false => Ok(()),
-            };
+            return self.open_up();
         }
         warn!("An upgrade was not completed: the data from before is put back.");
         self.keep_down().await?;
         self.put_old_data_back().await?;
-        Overrides::new(&layout.include_dir).remove(Group::SystemLate, OVERRIDE)?;
+        self.open_up()?;
         self.refit_base(&self.programs(None)?).await
+    }
+
+    /// Lets the next start be for everybody. The file stays until that has
+    /// happened: a server that runs may still be for the agent alone.
+    fn open_up(&self) -> Result<()> {
+        match self.overrides().has(Group::SystemLate, OVERRIDE)? {
+            true => self
+                .overrides()
+                .write(Group::SystemLate, OVERRIDE, &Document::default()),
+            false => Ok(()),
+        }
+    }
+
+    /// After that start.
+    pub(crate) fn forget_override(&self) -> Result<()> {
+        match self.overrides().has(Group::SystemLate, OVERRIDE)? {
+            true => self.overrides().remove(Group::SystemLate, OVERRIDE),
+            false => Ok(()),
+        }
+    }
+
+    fn overrides(&self) -> Overrides<'_> {
+        Overrides::new(&self.settings.layout.include_dir)
     }
 
     /// Goes on with what an upgrade has left to do.
