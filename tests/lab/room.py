@@ -13,8 +13,9 @@ from lab.products import PRODUCTS
 
 # The account of databases in guests, with its number there.
 ACCOUNT, NUMBER = "database", 1001
-# Where Debian has all programs of PostgreSQL, below usr.
+# Where Debian has all programs of PostgreSQL and their data, below usr.
 POSTGRESQL = Path("lib/postgresql")
+SHARED = Path("share/postgresql")
 DEFAULTS = """\
 [client]
 socket = {socket}
@@ -87,7 +88,7 @@ class Room:
         lines = ["set -eu", f"mkdir -p {self._quoted(self._scratch)}"]
         memory = self._scratch / "memory"
         lines += [f"mkdir -p {memory}", f"mount -t tmpfs tmpfs {memory}"]
-        more = ("/usr/lib",) if tools.datastore == "postgresql" else ()
+        more = ("/usr/lib", "/usr/share") if tools.datastore == "postgresql" else ()
         for path in (*self.OVERLAYS, *more):
             layers = memory / path.strip("/").replace("/", "-")
             lines.append(f"mkdir -p {layers}/upper {layers}/work")
@@ -98,7 +99,8 @@ class Room:
             (self._directory / "run", tools.socket_dir),
         ]
         if tools.datastore == "postgresql":
-            binds.append((tools.programs / POSTGRESQL, Path("/usr") / POSTGRESQL))
+            for part in (POSTGRESQL, SHARED):
+                binds.append((tools.programs / part, Path("/usr") / part))
         else:
             for program in self.PROGRAMS:
                 lines.append(f"ln -sf {tools.programs / program} /usr/{program}")

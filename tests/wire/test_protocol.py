@@ -97,7 +97,7 @@ def test_failure_reads_clean(client: oslo.Client) -> None:
 
 def test_unsupported_method_is_a_clean_failure(client: oslo.Client) -> None:
     with pytest.raises(RemoteError, match="not supported") as error:
-        client.call("guest_log_list")
+        client.call("module_list")
     assert error.value.exc_type == "DatastoreOperationNotSupported"
 
 

@@ -33,7 +33,8 @@ pub struct LogSpec {
 /// # Errors
 /// When the log file cannot be opened.
 pub fn start(spec: &LogSpec) -> anyhow::Result<()> {
-    let file = spec.file.as_deref().map(open).transpose()?.map(Mutex::new);
+    let file = spec.file.as_deref().map(LogFile::open).transpose()?;
+    let file = file.map(Mutex::new);
     // Under systemd the journal adds time and unit; `<N>` tells it the severity (sd-daemon(3)).
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     Registry::default()
@@ -41,6 +42,52 @@ pub fn start(spec: &LogSpec) -> anyhow::Result<()> {
         .with(Lines { journal, file })
         .try_init()
         .context("start logging")
+}
+
+/// The log file is begun anew beyond this size; the one before is kept.
+const LARGEST: u64 = 32 << 20;
+
+/// The log file, which does not grow for ever.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = open(path)?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            size,
+        })
+    }
+
+    fn write(&mut self, line: &str) {
+        if self.size > LARGEST
+            && let Err(error) = self.begin_anew()
+        {
+            // Tried again when as much has been written once more.
+            self.size = 0;
+            let path = self.path.display();
+            let _ = writeln!(
+                io::stderr().lock(),
+                "Log file {path} not begun anew: {error:#}"
+            );
+        }
+        let _ = self.file.write_all(line.as_bytes());
+        self.size += line.len() as u64;
+    }
+
+    fn begin_anew(&mut self) -> anyhow::Result<()> {
+        let mut old = self.path.clone().into_os_string();
+        old.push(".1");
+        std::fs::rename(&self.path, old)?;
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {
@@ -60,7 +107,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
 /// spans around it (an RPC's method and request id).
 struct Lines {
     journal: bool,
-    file: Option<Mutex<File>>,
+    file: Option<Mutex<LogFile>>,
 }
 
 #[derive(Default)]
@@ -145,7 +192,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             let mut file = file
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let _ = file.write_all(line.as_bytes());
+            file.write(&line);
         }
     }
 }
@@ -176,5 +223,24 @@ fn severity(level: Level) -> &'static str {
         Level::WARN => "<4>",
         Level::INFO => "<6>",
         Level::DEBUG | Level::TRACE => "<7>",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_file_is_begun_anew_when_it_is_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log/agent.log");
+        let mut log = LogFile::open(&path).unwrap();
+        log.write("one\n");
+        log.size = LARGEST + 1;
+        log.write("two\n");
+        log.write("three\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\nthree\n");
+        let old = dir.path().join("log/agent.log.1");
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "one\n");
     }
 }

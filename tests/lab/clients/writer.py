@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +64,7 @@ class Writer:
 
     def __init__(self, login: Login, note: str = "") -> None:
         self._login = login
+        self._hosts = [login.host]
         self._note = note
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,12 +101,9 @@ class Writer:
             raise TimeoutError("the writer does not end")
         return self.acknowledged
 
-    def move(self, host: str) -> None:
-        """Write to another server from the next attempt on."""
-        login = self._login
-        self._login = Login(
-            login.datastore, host, login.user, login.password, login.database
-        )
+    def offer(self, host: str) -> None:
+        """Another server to write to when the present one does not let us."""
+        self._hosts.append(host)
 
     def wait_more(self, count: int, timeout: float = 60.0) -> int:
         """Wait until `count` more rows are acknowledged; the last number."""
@@ -119,18 +117,17 @@ class Writer:
             return self.acknowledged
 
     def _run(self) -> None:
-        connection, host = None, ""
+        connection, turn = None, 0
         while not self._stop.is_set():
             try:
-                if connection is None or host != self._login.host:
-                    _close(connection)
-                    login = self._login
-                    connection, host = login.connect(), login.host
+                if connection is None:
+                    host = self._hosts[turn % len(self._hosts)]
+                    connection = replace(self._login, host=host).connect()
                 self._write(connection)
             except ERRORS as error:
                 self.last_error = error
                 _close(connection)
-                connection = None
+                connection, turn = None, turn + 1
                 self._stop.wait(PAUSE)
         _close(connection)
 

@@ -29,6 +29,7 @@ impl Server {
             .create_slot(&name_of(&self.settings.instance))
             .await?;
         let role = self.role().await?;
+        self.clear_parameters().await?;
         self.write_link(context)?;
         if role == Role::Source {
             if !restart {
@@ -39,7 +40,7 @@ impl Server {
             self.turn_back(&remote, &source).await?;
         } else {
             self.forget_role()?;
-            self.reload_link().await?;
+            self.reload(&BTreeMap::new()).await?;
             let followed = self
                 .wait_following(&remote.link, source.timeline, ATTACH_LIMIT)
                 .await;
@@ -116,9 +117,9 @@ impl Server {
         Marker::ReadOnly.remove(layout)
     }
 
-    /// Lets the running replica follow what is written; nothing that somebody
-    /// has set in the server itself is stronger.
-    async fn reload_link(&self) -> Result<()> {
+    /// Lets nothing be stronger than the link: upstream's guests and tenants may
+    /// have set the same in the server itself.
+    async fn clear_parameters(&self) -> Result<()> {
         let session = self.session().await?;
         let mut result = Ok(());
         for name in ["primary_conninfo", "primary_slot_name"] {
@@ -126,8 +127,7 @@ impl Server {
             result = result.and(reset);
         }
         session.close().await;
-        result.map_err(|error| sql_error("tell the replica its source", error))?;
-        self.reload(&BTreeMap::new()).await
+        result.map_err(|error| sql_error("tell the replica its source", error))
     }
 
     /// Replicas have the TLS of their source.

@@ -28,7 +28,10 @@ impl Server {
         self.bound_slots()?;
         self.reload(&BTreeMap::new()).await?;
         self.account_for_replicas().await?;
-        self.open_nursery().await?;
+        // A failover is no reason to keep WAL for new replicas.
+        if role == Role::Source {
+            self.open_nursery().await?;
+        }
         info!("Replicas may follow this server.");
         Ok(())
     }

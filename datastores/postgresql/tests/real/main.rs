@@ -20,7 +20,9 @@ mod logs;
 mod managed;
 mod native;
 mod rebuild;
+mod replicas;
 mod replication;
+mod rewinds;
 mod roll_back;
 mod root;
 mod snapshot;
@@ -30,6 +32,7 @@ mod upgrade;
 mod users;
 mod vectors;
 mod wal;
+mod writer;
 
 use datastore::{Datastore, ErrorKind};
 use harness::{Cases, Fixture};

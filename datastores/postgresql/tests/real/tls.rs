@@ -34,7 +34,7 @@ pub(crate) fn cases(cases: &mut Cases) {
     );
 }
 
-fn material() -> TlsMaterial {
+pub(crate) fn material() -> TlsMaterial {
     TlsMaterial {
         private_key: Secret::new(pem!("server.key")),
         certificate: pem!("server.pem").into(),

@@ -174,9 +174,9 @@ const DATA: [Row; 11] = [
     Row::native(D, "swift_service_type", Kind::Str).default("object-store"),
     Row::native(D, "swift_endpoint_type", Kind::Str).default("publicURL"),
     Row::native(D, "swift_api_insecure", Kind::Bool).default("false"),
-    Row::later(D, "guest_log_container_name", Kind::Str).default("database_logs"),
-    Row::later(D, "guest_log_limit", Kind::at_least(1)).default("1000000"),
-    Row::later(D, "guest_log_expiry", SECONDS).default("2592000"),
+    Row::native(D, "guest_log_container_name", Kind::Str).default("database_logs"),
+    Row::native(D, "guest_log_limit", Kind::at_least(1)).default("1000000"),
+    Row::native(D, "guest_log_expiry", SECONDS).default("2592000"),
     Row::later(D, "module_types", Kind::List).default("ping,new_relic_license"),
 ];
 
@@ -369,12 +369,12 @@ fn datastore(group: &'static str) -> Vec<Row> {
             &[(D, "backup_strategy")],
         )
         .default(choose("innobackupex", "mariabackup", "pg_basebackup")),
-        Row::later(group, "guest_log_exposed_logs", Kind::List).default(if postgresql {
+        Row::native(group, "guest_log_exposed_logs", Kind::List).default(if postgresql {
             "general"
         } else {
             "general,slow_query"
         }),
-        Row::later(group, "guest_log_long_query_time", SECONDS).default(if postgresql {
+        Row::native(group, "guest_log_long_query_time", SECONDS).default(if postgresql {
             "0"
         } else {
             "1000"

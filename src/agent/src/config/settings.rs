@@ -269,10 +269,6 @@ pub(crate) struct S3Settings {
 
 /// Published logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(
-    dead_code,
-    reason = "options are checked before the operations that use them exist"
-)]
 pub(crate) struct GuestLogSettings {
     /// Container.
     pub(crate) container_name: String,

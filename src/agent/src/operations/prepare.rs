@@ -139,7 +139,13 @@ impl Operations {
                 .prepare(&call.request)
                 .await
                 .map(|()| nothing),
-            Some(info) => self.restore(&call.request, info, context).await,
+            Some(info) => {
+                let restored = self.restore(&call.request, info, context).await?;
+                let tls = call.request.replica.as_ref();
+                let tls = tls.and_then(|replica| replica.context.tls.as_ref());
+                self.adopt_tls(tls.map(|(mode, _)| *mode))?;
+                Ok(restored)
+            }
         }
     }
 

@@ -187,9 +187,11 @@ impl Operations {
     ) -> Result<()> {
         self.check_replica(&info)?;
         let context = info.context();
+        let mode = context.tls.as_ref().map(|(mode, _)| *mode);
         let source = format!("{}:{}", context.source.host, context.source.port);
         let attached = self.datastore.attach_replica(&context, config, restart);
         self.replicating("attach_replica", attached).await?;
+        self.adopt_tls(mode)?;
         info!(source, "Replica attached.");
         Ok(())
     }

@@ -137,6 +137,16 @@ impl Operations {
         Ok(restart)
     }
 
+    /// Remembers the mode that a replica has taken over from its source.
+    pub(super) fn adopt_tls(&self, mode: Option<TlsMode>) -> Result<()> {
+        if mode.is_none() || mode == self.tls.mode() {
+            return Ok(());
+        }
+        tls::write_mode(&self.backups.settings.guest_info, mode)?;
+        self.tls.set(mode);
+        Ok(())
+    }
+
     /// TLS as it is.
     async fn tls_now(&self) -> Result<SavedState> {
         let on = self.datastore.tls_enabled().await?;
