@@ -84,9 +84,10 @@ class Owner(Instance):
                 options = {"sslmode": "disable" if kind == "plain" else "verify-ca"}
                 if kind != "plain":
                     options["sslrootcert"] = ca
-                # Not those of somebody's home.
-                options["sslcert"] = certificate if kind == "both" else "/nonexistent"
-                options["sslkey"] = key if kind == "both" else "/nonexistent"
+                if kind == "both":
+                    options |= {"sslcert": certificate, "sslkey": key}
+                else:
+                    options["sslcertmode"] = "disable"
                 with psycopg2.connect(
                     host=self.address, user=user, password=PASSWORD, dbname=DATABASE, **options
                 ) as connection:
@@ -102,7 +103,8 @@ class Owner(Instance):
             with connection, connection.cursor() as cursor:
                 cursor.execute("show session status like 'Ssl_cipher'")
                 return bool(cursor.fetchone()[1])
-        except (psycopg2.OperationalError, pymysql.err.OperationalError):
+        except (psycopg2.OperationalError, pymysql.err.OperationalError) as error:
+            print(f"{kind}: {error}")  # shown when the test fails
             return None
 
 

@@ -90,7 +90,6 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         turns: Turns::default(),
     });
 
-    operations.recover_restart_mark();
     let stopping = operations.backups.cancel.clone();
     tasks.spawn({
         let (spec, cancel) = (assemble::host(&settings), cancel.clone());

@@ -1,7 +1,7 @@
 //! One task owns the service status and is the only one that casts heartbeats.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datastore::{Datastore, ServiceStatus};
@@ -53,8 +53,8 @@ pub struct Status {
     asked: AtomicU64,
     answered: watch::Sender<u64>,
     holds: AtomicUsize,
-    /// Process of the server that does not do yet what it is configured to.
-    outdated: Mutex<Option<u32>>,
+    /// Whether the user has yet to be told of a setting that waits for a restart.
+    restart_owed: AtomicBool,
     /// Rounds done, for the watchdog.
     rounds: AtomicU64,
     report_interval: Option<Duration>,
@@ -81,7 +81,7 @@ impl Status {
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
             holds: AtomicUsize::new(0),
-            outdated: Mutex::new(None),
+            restart_owed: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             report_interval: (!report_interval.is_zero()).then_some(report_interval),
         })
@@ -115,23 +115,11 @@ impl Status {
         Hold(self.clone())
     }
 
-    /// As long as the server is the process `pid`, a restart of it is asked for.
-    pub fn require_restart(&self, pid: Option<u32>) {
-        *self.outdated.lock().unwrap_or_else(PoisonError::into_inner) = pid;
-        self.wake.notify_one();
-    }
-
-    async fn needs_restart(&self, datastore: &dyn Datastore) -> bool {
-        let outdated = || *self.outdated.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pid) = outdated() else {
-            return false;
-        };
-        let now = datastore.main_pid().await;
-        if now.is_some_and(|now| now != pid) && outdated() == Some(pid) {
-            self.require_restart(None);
-            return false;
-        }
-        true
+    /// Tells once that the server has to be restarted, or takes that back. Once
+    /// and no more: the conductor keeps this status until the control plane
+    /// restarts the server, and one that comes after that would stay for ever.
+    pub fn require_restart(&self, required: bool) {
+        self.restart_owed.store(required, Ordering::SeqCst);
     }
 
     /// Probes and reports now; returns when the broker has it, or after
@@ -182,7 +170,7 @@ impl Status {
             Phase::Failed => Some(ServiceStatus::Failed),
             Phase::Installed => {
                 let status = match datastore.status().await {
-                    ServiceStatus::Healthy if self.needs_restart(datastore).await => {
+                    ServiceStatus::Healthy if self.restart_owed.load(Ordering::SeqCst) => {
                         ServiceStatus::RestartRequired
                     }
                     status => status,
@@ -214,6 +202,9 @@ impl Status {
     async fn report(&self, status: ServiceStatus, asked: u64, conductor: &Conductor) {
         match conductor.heartbeat(status).await {
             Ok(()) => {
+                if status == ServiceStatus::RestartRequired {
+                    self.require_restart(false);
+                }
                 let before = self.reported.send_replace(Some(Reported {
                     status,
                     at: Instant::now(),

@@ -17,7 +17,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(9);
 const LOCK_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long the end of an operation waits for its heartbeat to be delivered.
-pub(super) const ANNOUNCE: Duration = Duration::from_secs(5);
+const ANNOUNCE: Duration = Duration::from_secs(5);
 
 impl Operations {
     /// Stops the server and keeps it down, also over a reboot of the guest.
@@ -48,6 +48,17 @@ impl Operations {
         Ok(())
     }
 
+    /// Tells the user to restart the server, and which process it is that does
+    /// not do yet what it is configured to.
+    pub(super) async fn require_restart(&self) -> Option<u32> {
+        // One that does not run begins with everything.
+        let pid = self.datastore.main_pid().await?;
+        info!(pid, "A setting waits for a restart of the server.");
+        self.status.require_restart(true);
+        self.status.announce(ANNOUNCE).await;
+        Some(pid)
+    }
+
     /// Restarts the server; returns when it answers queries.
     ///
     /// # Errors
@@ -57,6 +68,7 @@ impl Operations {
         let _exclusive = self.turns.exclusive("restart").await?;
         let hold = self.status.hold();
         let result = self.datastore.restart().await;
+        self.status.require_restart(false);
         drop(hold);
         self.status.announce(ANNOUNCE).await;
         result
@@ -71,6 +83,7 @@ impl Operations {
         let _exclusive = self.turns.exclusive("start_db_with_conf_changes").await?;
         let hold = self.status.hold();
         let result = self.datastore.start_with_config(config_contents).await;
+        self.status.require_restart(false);
         drop(hold);
         self.status.announce(ANNOUNCE).await;
         result

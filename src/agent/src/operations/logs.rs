@@ -135,7 +135,7 @@ impl Operations {
         drop(turn);
         info!(log = name, enabled = enable, needs_restart, "Log switched.");
         let pid = match needs_restart {
-            true => self.require_restart().await?,
+            true => self.require_restart().await,
             false => None,
         };
         self.logs.wait_for_restart(name, pid);

@@ -10,7 +10,6 @@ mod prepare;
 pub mod recovery;
 mod renew;
 mod replication;
-mod restart_mark;
 mod snapshot;
 mod system;
 mod tls;

@@ -132,7 +132,7 @@ impl Operations {
         }
         self.tls.set(mode);
         if restart {
-            self.require_restart().await?;
+            self.require_restart().await;
         }
         Ok(restart)
     }

@@ -42,3 +42,20 @@ async fn a_change_is_reported_within_a_probe_unless_an_operation_wants_it() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(last().as_deref(), Some("shutdown"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_asked_for_once() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    bench.status.announce(Duration::from_secs(5)).await;
+    bench.status.require_restart(true);
+    bench.status.announce(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let asked = |status: &&String| *status == "restart required";
+    assert_eq!(bench.recorder.heartbeats().iter().filter(asked).count(), 1);
+    assert_eq!(
+        bench.recorder.heartbeats().last().map(String::as_str),
+        Some("healthy")
+    );
+}

@@ -57,13 +57,13 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
 #[tokio::test(start_paused = true)]
 async fn what_prepare_cannot_do_is_refused_before_anything_is_touched() {
     let bench = bench(Memory::default());
-    let prepare = call(json!({"snapshot": {"master": {}}, "modules": [], "packages": ""}));
+    let prepare = call(json!({"modules": [{"module": {}}], "packages": ""}));
     let error = bench
         .operations
         .prepare(prepare, &context())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("snapshot"), "{error}");
+    assert!(error.to_string().contains("modules"), "{error}");
     assert!(bench.datastore.calls.lock().unwrap().is_empty());
 }
 
