@@ -216,7 +216,8 @@ impl Server {
     }
 }
 
-/// What `pg_upgrade` has to say, with the beginning of the file it names.
+/// What `pg_upgrade` has to say, with what the file tells that it names: a list
+/// of things that are in its way, or the log of a program that has failed.
 fn complaint(output: &Output) -> String {
     let text = output.stdout_text() + &output.stderr_tail();
     let lines: Vec<&str> = text
@@ -225,10 +226,23 @@ fn complaint(output: &Output) -> String {
         .filter(|line| !line.is_empty() && !line.ends_with(" ok"))
         .collect();
     let mut told = lines[lines.len().saturating_sub(LINES)..].join("; ");
-    let named = lines.iter().find(|line| line.ends_with(".txt"));
-    if let Some(contents) = named.and_then(|path| std::fs::read_to_string(path).ok()) {
-        let named: Vec<&str> = contents.lines().map(str::trim).take(LINES).collect();
-        told = format!("{told}: {}", named.join("; "));
+    let named = lines.iter().find_map(|line| {
+        let quoted = || line.split('"').find(|word| word.ends_with(".log"));
+        line.ends_with(".txt").then_some(*line).or_else(quoted)
+    });
+    if let Some(path) = named
+        && let Ok(contents) = std::fs::read_to_string(path)
+    {
+        // Logs also quote statements: not those.
+        let says = |line: &&str| path.ends_with(".txt") || is_error(line);
+        let words: Vec<&str> = contents.lines().filter(says).take(LINES).collect();
+        told = format!("{told}: {}", words.join("; "));
     }
     told
+}
+
+fn is_error(line: &str) -> bool {
+    ["error:", "ERROR:", "FATAL:", "could not"]
+        .iter()
+        .any(|word| line.contains(word))
 }

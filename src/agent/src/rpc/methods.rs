@@ -140,7 +140,9 @@ async fn renew(operations: &Operations, method: &str, mut args: Args, context: &
             }
             let target: Upgrade = args.required("upgrade_info")?;
             done(args)?;
-            operations.upgrade(&target.datastore_version).await?;
+            operations
+                .upgrade(&target.datastore_version, context)
+                .await?;
             Ok(Value::Null)
         }
         // What it returns comes back with `upgrade`; nothing has to.
