@@ -152,11 +152,11 @@ class Owner(Instance):
 
 @contextmanager
 def created(
-    lab: Lab, datastore: str, *, size: int = 1, megabytes: int = 0
+    lab: Lab, datastore: str, *, size: int = 1, megabytes: int = 0, **more: Any
 ) -> Iterator[Owner]:
     """An instance with a database and a user, deleted afterwards."""
     user = {"name": USER, "password": PASSWORD, "databases": [{"name": DATABASE}]}
-    owner = _create(lab, datastore, size, databases=[DATABASE], users=[user])
+    owner = _create(lab, datastore, size, databases=[DATABASE], users=[user], **more)
     try:
         _wait_active(owner)
         owner.write("created")

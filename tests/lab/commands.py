@@ -118,6 +118,13 @@ def object_store(argv: list[str]) -> int:
             lab.down()
 
 
+def postgresql_programs(cache: Cache, progress: Progress) -> list[str]:
+    """Directories of the programs of every series, for upgrades between them."""
+    series = [each for each in settings.versions().all if each.name == "postgresql"]
+    found = [trees.ensure(cache, each, progress) for each in series]
+    return [str(database_servers.ensure(cache, tree, progress).parent) for tree in found]
+
+
 def servers(argv: list[str], postgresql: str | None) -> None:
     """The database servers' programs are named in the command's environment."""
     cache, progress = Cache(settings.cache_dir()), Progress()
@@ -132,4 +139,6 @@ def servers(argv: list[str], postgresql: str | None) -> None:
             variables[variable] = str(program.parent)
             # Where its locales are; C and C.UTF-8 need none.
             variables["LOCPATH"] = str(tree.path / "usr/lib/locale")
+    if postgresql:
+        variables["POSTGRES_BINARIES"] = ":".join(postgresql_programs(cache, progress))
     os.execvpe(argv[0], argv, {**os.environ, **variables})

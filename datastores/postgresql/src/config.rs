@@ -21,6 +21,9 @@ use crate::{Server, wal};
 /// More refused parameters than any template has.
 const MAX_REFUSED: usize = 100;
 
+/// What stands before a line that the server refuses.
+const REFUSED: &str = "Refused by the server";
+
 /// Makes names of files under check unique within this process.
 static CHECKS: AtomicU32 = AtomicU32::new(0);
 
@@ -87,6 +90,20 @@ impl Server {
         self.write_base(&base)
     }
 
+    /// Fits the base file to the server in `programs`: parameters that another
+    /// version has refused are tried again.
+    pub(crate) async fn refit_base(&self, programs: &Path) -> Result<()> {
+        let base = self.base_for(programs).await?;
+        self.write_base(&base)
+    }
+
+    /// The present base file, for another version of the server.
+    pub(crate) async fn base_for(&self, programs: &Path) -> Result<Document> {
+        let text = self.present_base()?.to_string();
+        let text = text.replace(&format!("# {REFUSED}: "), "");
+        self.base_document(&text, programs).await
+    }
+
     fn write_base(&self, base: &Document) -> Result<()> {
         let path = &self.settings.layout.base_config;
         guest::write_atomic(path, base.to_string().as_bytes(), &PUBLIC).map_err(os_error)?;
@@ -116,7 +133,7 @@ impl Server {
                 parameter = name,
                 "The server refuses a parameter of the base configuration; left out."
             );
-            base.comment_out(&name, "Refused by the server");
+            base.comment_out(&name, REFUSED);
         }
         Ok(base)
     }
@@ -145,7 +162,7 @@ impl Server {
     }
 
     /// Names of the parameters in `document` that the server refuses.
-    async fn refused_parameters(
+    pub(crate) async fn refused_parameters(
         &self,
         document: &Document,
         programs: &Path,

@@ -173,6 +173,7 @@ impl Datastore for Server {
     async fn housekeeping(&self) -> Result<()> {
         self.bound_log().await;
         let cleaned = self.clean_archive().await;
+        self.tend_upgrade().await;
         self.tend_replication().await.and(cleaned)
     }
 
@@ -216,6 +217,14 @@ impl Datastore for Server {
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    async fn rebuild(&self, request: &PrepareRequest, tls: Option<TlsMode>) -> Result<()> {
+        self.take_over_volume(request, tls).await
+    }
+
+    async fn upgrade(&self, target: &str) -> Result<()> {
+        self.go_over_to(target).await
     }
 
     async fn port(&self) -> Result<u16> {

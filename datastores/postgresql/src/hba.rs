@@ -31,10 +31,15 @@ impl Server {
     /// Writes the files of access rules; the server reads them at its start and
     /// at a reload.
     pub(crate) fn write_access_rules(&self) -> Result<()> {
+        self.let_in(&[])
+    }
+
+    /// The same, with `more` system accounts that may be the superuser.
+    pub(crate) fn let_in(&self, more: &[&str]) -> Result<()> {
         let layout = &self.settings.layout;
         for (path, text) in [
             (&layout.hba_file, rules(self.tls_mode())),
-            (&layout.ident_file, accounts(&self.settings)),
+            (&layout.ident_file, accounts(&self.settings, more)),
         ] {
             guest::write_atomic(path, text.as_bytes(), &PUBLIC).map_err(os_error)?;
         }
@@ -62,13 +67,14 @@ fn rules(tls: Option<TlsMode>) -> String {
     )
 }
 
-fn accounts(settings: &Settings) -> String {
-    // A name with a blank or a comment sign would be read as something else.
-    let agent = sql::identifier(&settings.agent_account);
-    format!(
-        "# Written by the Trove guest agent; changes are lost.\n\
-         {MAP} {agent} {SUPERUSER}\n"
-    )
+fn accounts(settings: &Settings, more: &[&str]) -> String {
+    let mut text = "# Written by the Trove guest agent; changes are lost.\n".to_owned();
+    for account in [settings.agent_account.as_str()].iter().chain(more) {
+        // A name with a blank or a comment sign would be read as something else.
+        let account = sql::identifier(account);
+        text.push_str(&format!("{MAP} {account} {SUPERUSER}\n"));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ pub(crate) fn is_empty(dir: &Path) -> io::Result<bool> {
     }
 }
 
-async fn remove_dir(path: &Path) -> io::Result<()> {
+pub(crate) async fn remove_dir(path: &Path) -> io::Result<()> {
     match tokio::fs::remove_dir_all(path).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use datastore::{Error, Result};
+use datastore::{Error, ErrorKind, Result};
 use guest::Command;
 use tracing::{debug, info};
 
@@ -50,6 +50,24 @@ impl Server {
         Ok(programs_of(&layout.versions_dir, major))
     }
 
+    /// Programs of a release series, if that is installed.
+    pub(crate) fn programs_of_series(&self, major: u32) -> Result<PathBuf> {
+        let layout = &self.settings.layout;
+        let installed = installed_in(&layout.versions_dir);
+        match installed.contains(&major) {
+            true => Ok(programs_of(&layout.versions_dir, major)),
+            false => Err(Error::new(
+                ErrorKind::NotSupported,
+                format!(
+                    "PostgreSQL {major} is not installed in {}, there is {}: rebuild the instance \
+                     with an image that has both the present series and {major}",
+                    layout.versions_dir.display(),
+                    names(&installed)
+                ),
+            )),
+        }
+    }
+
     /// Path of an installed program, such as `pg_basebackup`.
     #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
@@ -90,18 +108,23 @@ impl Server {
 
     /// Version of the installed program, running or not.
     pub async fn installed_version(&self, wanted: Option<&str>) -> Result<ServerVersion> {
-        let program = self.programs(wanted)?.join("postgres");
-        let command = Command::new(&program).arg("--version");
-        let output = command.run().await.map_err(os_error)?.stdout_text();
-        let version = ServerVersion::parse_program_output(&output).ok_or_else(|| {
-            Error::failed(format!(
-                "{} does not tell its version: {output:?}",
-                program.display()
-            ))
-        })?;
-        debug!(program = %program.display(), %version, "Server program found.");
-        Ok(version)
+        version_in(&self.programs(wanted)?).await
     }
+}
+
+/// Version of the server in a directory of programs.
+pub(crate) async fn version_in(programs: &Path) -> Result<ServerVersion> {
+    let program = programs.join("postgres");
+    let command = Command::new(&program).arg("--version");
+    let output = command.run().await.map_err(os_error)?.stdout_text();
+    let version = ServerVersion::parse_program_output(&output).ok_or_else(|| {
+        Error::failed(format!(
+            "{} does not tell its version: {output:?}",
+            program.display()
+        ))
+    })?;
+    debug!(program = %program.display(), %version, "Server program found.");
+    Ok(version)
 }
 
 fn programs_of(versions: &Path, major: u32) -> PathBuf {

@@ -19,7 +19,7 @@ use crate::session::SqlResult;
 const GENERAL: &str = "general";
 /// The id of the override.
 const ID: &str = "general_log";
-const FILE: &str = "postgresql-general.log";
+pub(crate) const FILE: &str = "postgresql-general.log";
 const COLLECTOR: &str = "logging_collector";
 /// The log file is begun anew beyond this size; the one before is kept. With a
 /// fixed name the server itself never does.

@@ -32,6 +32,17 @@ impl Server {
         (known && path.is_file()).then_some(path)
     }
 
+    /// Forgets all backups: nothing can be added to them any more.
+    pub(crate) fn forget_manifests(&self) -> Result<()> {
+        let dir = self.manifest_dir();
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_failed("remove", &dir, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Lets the server remember which blocks change, from now on.
     pub(crate) async fn switch_summaries_on(&self) -> Result<()> {
         let overrides = Overrides::new(&self.settings.layout.include_dir);

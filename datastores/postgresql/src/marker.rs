@@ -30,6 +30,11 @@ pub(crate) enum Marker {
     Detached,
     /// WAL is kept for replicas that are being made.
     Nursery,
+    /// It is being taken to another release series: the old data is the good
+    /// one as long as this is set.
+    Upgrading,
+    /// The server has no statistics about it yet.
+    Unanalysed,
 }
 
 impl Marker {
@@ -42,6 +47,8 @@ impl Marker {
             Self::ReadOnly => ".read-only",
             Self::Detached => ".detached",
             Self::Nursery => ".new-replicas",
+            Self::Upgrading => ".upgrading",
+            Self::Unanalysed => ".not-analysed",
         })
     }
 

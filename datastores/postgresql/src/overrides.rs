@@ -83,6 +83,11 @@ impl<'a> Overrides<'a> {
         Ok(())
     }
 
+    /// Whether there is a file of `(group, id)`, even an empty one.
+    pub(crate) fn has(&self, group: Group, id: &str) -> Result<bool> {
+        Ok(self.dir.is_dir() && self.find(group, id)?.is_some())
+    }
+
     fn find(&self, group: Group, id: &str) -> Result<Option<PathBuf>> {
         let found = self.files(group)?.into_iter().find(|file| file.id == id);
         Ok(found.map(|file| file.path))

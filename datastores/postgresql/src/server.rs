@@ -18,6 +18,8 @@ pub struct Server {
     /// What is demanded of clients now.
     pub(crate) tls: Mutex<Option<TlsMode>>,
     pub(crate) archive: crate::wal::Archive,
+    /// Held by who makes statistics.
+    pub(crate) analysis: std::sync::Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The superuser that `initdb` makes; it cannot be removed.
@@ -52,6 +54,7 @@ impl Server {
             unit,
             silence: Silence::default(),
             archive: crate::wal::Archive::default(),
+            analysis: std::sync::Arc::default(),
         }
     }
 

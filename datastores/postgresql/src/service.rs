@@ -22,14 +22,18 @@ const JOURNAL_LINES: u32 = 15;
 impl Server {
     /// Starts the server now and at every boot, and waits until it answers.
     pub(crate) async fn start_and_wait(&self) -> Result<()> {
-        self.ensure_startable()?;
-        self.bring_up(false).await
+        // It may run already, for the agent alone.
+        self.start_anew(self.is_upgrade_interrupted()?).await
     }
 
     /// Starts the server if its unit is enabled and neither up nor on its way.
     pub(crate) async fn start_if_meant_to_run(&self) -> Result<bool> {
         let state = self.unit.state().await.map_err(service_error)?;
         let down = matches!(state.active, ActiveState::Inactive | ActiveState::Failed);
+        if self.is_upgrade_interrupted()? {
+            // It may run, where nobody reaches it.
+            return self.restart_and_wait().await.map(|()| true);
+        }
         if !(state.enabled && down) {
             return Ok(false);
         }
@@ -39,8 +43,14 @@ impl Server {
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {
+        self.start_anew(true).await
+    }
+
+    async fn start_anew(&self, restart: bool) -> Result<()> {
+        self.settle_upgrade().await?;
         self.ensure_startable()?;
-        self.bring_up(true).await
+        self.bring_up_or_roll_back(restart).await?;
+        self.forget_override()
     }
 
     /// Refuses incomplete data. Whoever starts the server on data that an
@@ -65,7 +75,8 @@ impl Server {
         self.write_access_rules()?;
         self.fit_replica().await?;
         // A start limit reached earlier must not forbid this start.
-        if self.unit.state().await.map_err(service_error)?.active == ActiveState::Failed
+        let before = self.unit.state().await.map_err(service_error)?.active;
+        if before == ActiveState::Failed
             && let Err(error) = self.unit.reset_failed().await
         {
             warn!(%error, "Failed state of the unit not reset.");
@@ -76,7 +87,13 @@ impl Server {
             false => self.unit.start(limit).await,
         };
         result.map_err(service_error)?;
-        self.wait_healthy(started, limit).await
+        self.wait_healthy(started, limit).await?;
+        // One that ran already may have other files than it was started with.
+        let has_started = restart || before != ActiveState::Active;
+        if has_started && let Err(error) = self.remember_configuration() {
+            warn!(%error, "Configuration that works not remembered.");
+        }
+        Ok(())
     }
 
     /// Waits until the server answers. systemd has called it ready already;

@@ -85,6 +85,17 @@ impl Server {
         }
     }
 
+    /// Before a start on data that has the files of a mode already.
+    pub(crate) fn put_tls_on(&self, mode: Option<TlsMode>) -> Result<()> {
+        let options = match mode {
+            None => Document::default(),
+            Some(_) => tls_options(mode, &self.tls_paths())?,
+        };
+        self.write_tls_override(&options)?;
+        self.set_tls_mode(mode);
+        Ok(())
+    }
+
     async fn put_tls_back(&self, kept: &[Kept], document: &Document) -> Result<()> {
         for file in kept {
             file.put_back().map_err(os_error)?;
@@ -103,22 +114,7 @@ impl Server {
         if let Some(material) = material {
             self.write_tls_files(material, files)?;
         }
-        let mut document = Document::default();
-        document.set("ssl", if mode.is_some() { "on" } else { "off" });
-        if mode.is_some() {
-            for path in [&files.private_key, &files.certificate] {
-                must_exist(path)?;
-            }
-            document.set("ssl_key_file", KEY);
-            document.set("ssl_cert_file", CERTIFICATE);
-        }
-        if mode == Some(TlsMode::Mtls) {
-            must_exist(&files.ca)?;
-        }
-        if mode.is_some() && files.ca.is_file() {
-            document.set("ssl_ca_file", AUTHORITIES);
-        }
-        self.write_tls_override(&document)?;
+        self.write_tls_override(&tls_options(mode, files)?)?;
         self.set_tls_mode(mode);
         self.write_access_rules()?;
         self.reload(&BTreeMap::new()).await?;
@@ -156,6 +152,25 @@ impl Server {
             Some(_) => overrides.write(Group::SystemLate, ID, document),
         }
     }
+}
+
+fn tls_options(mode: Option<TlsMode>, files: &TlsFiles) -> Result<Document> {
+    let mut document = Document::default();
+    document.set("ssl", if mode.is_some() { "on" } else { "off" });
+    if mode.is_some() {
+        for path in [&files.private_key, &files.certificate] {
+            must_exist(path)?;
+        }
+        document.set("ssl_key_file", KEY);
+        document.set("ssl_cert_file", CERTIFICATE);
+    }
+    if mode == Some(TlsMode::Mtls) {
+        must_exist(&files.ca)?;
+    }
+    if mode.is_some() && files.ca.is_file() {
+        document.set("ssl_ca_file", AUTHORITIES);
+    }
+    Ok(document)
 }
 
 fn must_exist(path: &Path) -> Result<()> {

@@ -71,7 +71,7 @@ impl Server {
 }
 
 /// Bytes of the files in a directory and below. Files come and go meanwhile.
-fn size_of(dir: &Path) -> io::Result<u64> {
+pub(crate) fn size_of(dir: &Path) -> io::Result<u64> {
     let mut size = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use datastore::{
     Datastore, Endpoint, PrepareRequest, ReplicaContext, ReplicaRequest, ReplicationAccount, User,
 };
-use postgresql::Server;
+use postgresql::{Server, Settings};
 use serde_json::Map;
 
 use crate::chain::Chain;
@@ -44,7 +44,12 @@ impl Drop for Managed {
 
 impl Managed {
     fn new(extra: &'static str) -> Self {
-        let mut site = Site::new();
+        Self::with(extra, |_| {})
+    }
+
+    /// One with other settings.
+    pub(crate) fn with(extra: &'static str, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut site = Site::with(change);
         site.extra = extra;
         if !extra.contains("wal_keep_size") {
             // As Trove's template has it from version 13 on.
@@ -75,8 +80,21 @@ impl Managed {
     }
 
     pub(crate) async fn source_with(extra: &'static str) -> Self {
-        let source = Self::new(extra);
-        source.ds().prepare(&source.request()).await.unwrap();
+        Self::new(extra).prepared().await
+    }
+
+    /// The same with a table and a user.
+    pub(crate) async fn prepared(self) -> Self {
+        self.prepared_with(None).await
+    }
+
+    pub(crate) async fn prepared_with(self, version: Option<String>) -> Self {
+        let source = self;
+        let request = PrepareRequest {
+            datastore_version: version,
+            ..source.request()
+        };
+        source.ds().prepare(&request).await.unwrap();
         let tenant: User = user("tenant", "word", &["postgres"]);
         source
             .ds()
@@ -125,7 +143,18 @@ impl Managed {
     }
 
     pub(crate) async fn replica_of(&self, chain: &Chain) -> Self {
-        let replica = Self::new(self.extra);
+        self.fill(Self::new(self.extra), chain).await
+    }
+
+    /// A replica with other settings.
+    pub(crate) async fn replica_like(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.ds().enable_as_source("").await.unwrap();
+        let mut chain = Chain::default();
+        chain.back_up(self.ds()).await;
+        self.fill(Self::with(self.extra, change), &chain).await
+    }
+
+    async fn fill(&self, replica: Self, chain: &Chain) -> Self {
         let request = replica.replica_request(self.context().await);
         replica.ds().restore(&request, chain).await.unwrap();
         replica
@@ -160,6 +189,17 @@ impl Managed {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The guest gets a new root disk.
+    pub(crate) fn lose_root_disk(&mut self) {
+        let etc = self.path("etc");
+        std::fs::remove_dir_all(etc).unwrap();
+        for name in ["enabled", "wanted"] {
+            let _ = std::fs::remove_file(self.path(name));
+        }
+        let settings = self.settings().clone();
+        self.site.datastore = Server::new(settings).managed_by(self.path("systemctl"));
     }
 
     /// Whether it recovers.

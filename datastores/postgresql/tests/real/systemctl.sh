@@ -9,6 +9,11 @@ alive() { p=$(pid) && [ -n "$p" ] && kill -0 "$p" 2>/dev/null; }
 
 start() {
     alive && return 0
+    if [ -e "$dir/refuse-start" ]; then
+        rm -f "$dir/refuse-start" "$dir/main.pid"
+        echo failed >"$dir/wanted"
+        return 1
+    fi
     echo up >"$dir/wanted"
     setsid setpriv --reuid "$uid" --regid "$gid" --clear-groups -- \
         "$postgres" -c "config_file=$config" </dev/null >>"$dir/server.log" 2>&1 &
@@ -29,8 +34,11 @@ start() {
 stop() {
     echo down >"$dir/wanted"
     alive || return 0
-    kill -INT "$(pid)"
-    while alive; do sleep 0.02; done
+    # Again and again: until it is the server, it does not listen.
+    while alive; do
+        kill -INT "$(pid)" 2>/dev/null
+        sleep 0.05
+    done
     rm -f "$dir/main.pid"
 }
 

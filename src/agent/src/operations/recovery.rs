@@ -3,6 +3,7 @@
 use tracing::{error, info};
 
 use super::Operations;
+use super::renew::UPGRADE;
 use crate::journal::{Record, State};
 use crate::markers::Markers;
 use crate::status::Phase;
@@ -21,7 +22,13 @@ impl Operations {
     /// Starts the server that should have come up at boot and could not,
     /// because its volume was attached late.
     pub async fn resume(&self) {
-        if self.status.phase() != Phase::Installed || self.host.ready().await.is_err() {
+        if self.status.phase() == Phase::Installed {
+            self.start_if_meant_to_run().await;
+        }
+    }
+
+    async fn start_if_meant_to_run(&self) {
+        if self.host.ready().await.is_err() {
             return;
         }
         let Ok(_exclusive) = self.turns.exclusive("start").await else {
@@ -46,6 +53,17 @@ impl Operations {
             info!("Interrupted prepare had completed.");
             self.journal.clear();
             self.notify_end(record.notification, record.context).await;
+            return;
+        }
+        if record.method == UPGRADE && self.markers.installed() {
+            // Whatever it was doing: the server comes back first.
+            error!(
+                request_id = record.request_id,
+                "An upgrade was interrupted."
+            );
+            self.start_if_meant_to_run().await;
+            self.show_failure().await;
+            self.journal.clear();
             return;
         }
         match &record.state {

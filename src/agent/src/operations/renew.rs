@@ -13,6 +13,8 @@ use crate::status::Phase;
 
 /// How long the end of an operation waits for its heartbeat to be delivered.
 const ANNOUNCE: Duration = Duration::from_secs(5);
+/// The method, in the journal.
+pub(super) const UPGRADE: &str = "upgrade";
 /// How long a failed upgrade is the instance's status. The control plane looks
 /// every 5 s, takes a healthy server for a new one, and tells nobody when it
 /// has seen the failure (`trove/taskmanager/models.py`, `upgrade`).
@@ -87,11 +89,18 @@ impl Operations {
     /// # Errors
     /// When the data cannot be taken there; the instance then shows the failure
     /// for a while, and is what it was.
-    pub async fn upgrade(&self, target: &str) -> Result<()> {
+    pub async fn upgrade(&self, target: &str, context: &Context) -> Result<()> {
         let exclusive = self.turns.exclusive("upgrade").await?;
         let hold = self.status.hold();
+        let record = Record {
+            method: UPGRADE.into(),
+            request_id: context.request_id().map(str::to_owned),
+            notification: None,
+            context: context.for_conductor(),
+            state: State::Running,
+        };
         let upgraded = match self.host.ready().await {
-            Ok(()) => self.datastore.upgrade(target).await,
+            Ok(()) => self.go_over(target, &record).await,
             Err(error) => Err(error),
         };
         drop(hold);
@@ -103,12 +112,26 @@ impl Operations {
             }
             Err(error) => {
                 error!(%error, target, "Server not upgraded.");
-                self.status.enter(Phase::Failed);
-                tokio::time::sleep(FAILURE_SHOWN).await;
-                self.status.enter(Phase::Installed);
+                self.show_failure().await;
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    async fn go_over(&self, target: &str, record: &Record) -> Result<()> {
+        let disk = |error: guest::FileError| Error::failed(error.to_string());
+        self.journal.write(record).map_err(disk)?;
+        let upgraded = self.datastore.upgrade(target).await;
+        self.journal.clear();
+        upgraded
+    }
+
+    /// Shows the control plane that an upgrade has failed: it may look at a
+    /// server that is what it was, and healthy.
+    pub(super) async fn show_failure(&self) {
+        self.status.enter(Phase::Failed);
+        tokio::time::sleep(FAILURE_SHOWN).await;
+        self.status.enter(Phase::Installed);
     }
 }

@@ -68,6 +68,7 @@ impl Datastore for Memory {
         Ok(())
     }
     async fn resume(&self) -> Result<bool> {
+        self.log("resume");
         Ok(false)
     }
     async fn stop(&self, _patience: Duration) -> Result<StopOutcome> {

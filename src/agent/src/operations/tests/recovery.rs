@@ -51,3 +51,32 @@ async fn a_prepare_interrupted_after_its_last_step_is_complete() {
     assert_eq!(bench.casts("notify_end").len(), 1);
     assert_eq!(bench.operations.journal.read(), None);
 }
+
+/// The server comes back, and the control plane, which looks for a healthy one,
+/// has time to see that it is not upgraded.
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_upgrade_is_shown_and_over() {
+    let bench = bench(Memory::default());
+    bench.operations.markers.begin().unwrap();
+    bench.operations.markers.complete().unwrap();
+    let record = Record {
+        method: "upgrade".into(),
+        notification: None,
+        ..interrupted_prepare()
+    };
+    bench.operations.journal.write(&record).unwrap();
+    assert_eq!(bench.phase_on_disk(), Phase::Failed);
+    let begun = tokio::time::Instant::now();
+    bench.recover().await;
+    assert!(
+        bench
+            .datastore
+            .calls
+            .lock()
+            .unwrap()
+            .contains(&"resume".to_owned())
+    );
+    assert!(begun.elapsed() > std::time::Duration::from_secs(10));
+    assert_eq!(bench.operations.status.phase(), Phase::Installed);
+    assert_eq!(bench.operations.journal.read(), None);
+}

@@ -37,7 +37,9 @@ pub(super) async fn renew(
             }
             let target: Upgrade = args.required("upgrade_info")?;
             done(args)?;
-            operations.upgrade(&target.datastore_version).await?;
+            operations
+                .upgrade(&target.datastore_version, context)
+                .await?;
             Ok(Value::Null)
         }
         // What it returns comes back with `upgrade`; nothing has to.
