@@ -21,7 +21,7 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(100);
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(36_000);
 
 impl Server {
-    /// See [`Datastore::attach_replica`](datastore::Datastore::attach_replica).
+    /// See [`Datastore::attach_replica`].
     pub(crate) async fn attach(&self, context: &ReplicaContext, restart: bool) -> Result<()> {
         let remote = self.remote(context)?;
         let source = self.check_source(&remote).await?;
