@@ -58,13 +58,14 @@ test: deps quick test-servers test-stores test-wire test-static test-scenarios t
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
 	$(LAB) servers -- cargo test --package mysql-family --features real-servers
-	for series in 15 17 18; do \
+	$(LAB) servers --postgresql 17 -- cargo test --package postgresql --features real-servers
+
+.PHONY: test-series
+test-series: ## the same for the other series of PostgreSQL; not part of `make test`
+	for series in 15 18; do \
 	  $(LAB) servers --postgresql $$series -- \
 	    cargo test --package postgresql --features real-servers; \
 	done
-
-# Built where there is a network, run where there is only the stores'.
-STORES := --package object-store --features real-stores --test real
 
 .PHONY: test-stores
 test-stores: ## the object store crate against a real Swift, by its own API and by S3's
