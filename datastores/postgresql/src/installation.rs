@@ -69,7 +69,6 @@ impl Server {
     }
 
     /// Path of an installed program, such as `pg_basebackup`.
-    #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
         Ok(self.programs(None)?.join(name))
     }

@@ -190,7 +190,6 @@ impl Server {
     }
 
     /// Stops the server, and keeps it down over a reboot.
-    #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) async fn keep_down(&self) -> Result<()> {
         self.unit.disable().await.map_err(service_error)?;
         self.take_down().await

@@ -169,7 +169,6 @@ impl Session {
 
     /// Runs a statement that may take as long as `limit`, its own limit in the
     /// server included.
-    #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) async fn run_within(&self, limit: Duration, statement: &str) -> SqlResult<()> {
         let patience = format!("SET statement_timeout = {}", limit.as_millis());
         self.run(&patience).await?;
@@ -231,7 +230,6 @@ impl Session {
     }
 
     /// Whether this server follows another, or is still recovering.
-    #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) async fn is_in_recovery(&self) -> SqlResult<bool> {
         let row = self.first("SELECT pg_is_in_recovery()", &[]).await?;
         row.map_or(Ok(false), |row| Ok(row.try_get(0)?))

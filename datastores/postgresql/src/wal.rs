@@ -20,7 +20,6 @@ pub(crate) struct Archive(Arc<RwLock<()>>);
 impl Archive {
     /// Keeps everything that is in the archive now there until the result is
     /// dropped.
-    #[allow(dead_code, reason = "backups and replicas need it")]
     pub(crate) async fn hold(&self) -> OwnedRwLockReadGuard<()> {
         self.0.clone().read_owned().await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use datastore::{Result, StopOutcome};
 use tracing::{info, warn};
 
-use super::Operations;
+use super::{ANNOUNCE, Operations};
 
 /// How long `stop_db` waits for the server's end. The caller gives up after
 /// 15 s (`agent_call_low_timeout`); a large buffer pool takes longer to flush.
@@ -15,9 +15,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(9);
 /// How long `stop_db` waits for its turn; with [`STOP_PATIENCE`] it stays
 /// inside the same 15 s.
 const LOCK_PATIENCE: Duration = Duration::from_secs(4);
-
-/// How long the end of an operation waits for its heartbeat to be delivered.
-const ANNOUNCE: Duration = Duration::from_secs(5);
 
 impl Operations {
     /// Stops the server and keeps it down, also over a reboot of the guest.

@@ -16,6 +16,7 @@ mod tls;
 pub mod turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datastore::Datastore;
 use guest::VolumeSpec;
@@ -32,6 +33,9 @@ pub use prepare::PrepareCall;
 pub use renew::rebuild_request;
 pub use replication::ReplicaInfo;
 pub use tls::TlsAction;
+
+/// How long the end of an operation waits for its heartbeat to be delivered.
+const ANNOUNCE: Duration = Duration::from_secs(5);
 
 /// Everything the operations work with.
 pub struct Operations {

@@ -5,14 +5,12 @@ use std::time::Duration;
 use datastore::{Error, PrepareRequest, Result, TlsMode};
 use tracing::{error, info};
 
-use super::Operations;
+use super::{ANNOUNCE, Operations};
 use crate::journal::{Record, State};
 use crate::rpc::args::{Args, ArgsError};
 use crate::rpc::context::Context;
 use crate::status::Phase;
 
-/// How long the end of an operation waits for its heartbeat to be delivered.
-const ANNOUNCE: Duration = Duration::from_secs(5);
 /// The method, in the journal.
 pub(super) const UPGRADE: &str = "upgrade";
 /// How long a failed upgrade is the instance's status. The control plane looks

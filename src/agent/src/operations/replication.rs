@@ -16,15 +16,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::Operations;
+use super::{ANNOUNCE, Operations};
 use crate::backups::BackupInfo;
 use crate::rpc::context::Context;
 
 /// How long a replica waits for a transaction: the caller gives up after 180 s
 /// (`agent_call_high_timeout`).
 const CATCH_UP: Duration = Duration::from_secs(170);
-/// How long the end of an operation waits for its heartbeat to be delivered.
-const ANNOUNCE: Duration = Duration::from_secs(5);
 /// The network of the tenant's port, when it has one of its own
 /// (`trove/common/constants.py`).
 const ETH1: &str = "/etc/trove/eth1.json";
