@@ -146,7 +146,11 @@ async fn renew(operations: &Operations, method: &str, mut args: Args, context: &
             Ok(Value::Null)
         }
         // What it returns comes back with `upgrade`; nothing has to.
-        "pre_upgrade" => done(args).map(|()| json!({})),
+        "pre_upgrade" => {
+            done(args)?;
+            operations.expect_upgrade();
+            Ok(json!({}))
+        }
         _ => {
             args.ignore(&["upgrade_info"]);
             done(args).map(|()| Value::Null)
