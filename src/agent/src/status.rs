@@ -53,6 +53,8 @@ pub struct Status {
     asked: AtomicU64,
     answered: watch::Sender<u64>,
     holds: AtomicUsize,
+    /// Operations whose caller takes a healthy server for their end.
+    mutes: AtomicUsize,
     /// Whether the user has yet to be told of a setting that waits for a restart.
     restart_owed: AtomicBool,
     /// Rounds done, for the watchdog.
@@ -71,6 +73,16 @@ impl Drop for Hold {
     }
 }
 
+/// While it lives, nothing is reported.
+pub struct Mute(Arc<Status>);
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.0.mutes.fetch_sub(1, Ordering::SeqCst);
+        self.0.wake.notify_one();
+    }
+}
+
 impl Status {
     /// A status in `phase`; `report_interval` zero turns periodic reports off.
     pub fn new(phase: Phase, report_interval: Duration) -> Arc<Self> {
@@ -81,6 +93,7 @@ impl Status {
             asked: AtomicU64::new(0),
             answered: watch::Sender::new(0),
             holds: AtomicUsize::new(0),
+            mutes: AtomicUsize::new(0),
             restart_owed: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             report_interval: (!report_interval.is_zero()).then_some(report_interval),
@@ -113,6 +126,12 @@ impl Status {
     pub fn hold(self: &Arc<Self>) -> Hold {
         self.holds.fetch_add(1, Ordering::SeqCst);
         Hold(self.clone())
+    }
+
+    /// Keeps everything from being reported until dropped, a healthy server too.
+    pub fn mute(self: &Arc<Self>) -> Mute {
+        self.mutes.fetch_add(1, Ordering::SeqCst);
+        Mute(self.clone())
     }
 
     /// Tells once that the server has to be restarted, or takes that back. Once
@@ -181,7 +200,9 @@ impl Status {
                     ServiceStatus::Healthy | ServiceStatus::RestartRequired
                 );
                 // The phase may have changed during the probe: then look again.
-                (self.phase() == Phase::Installed && (up || !wanted_down)).then_some(status)
+                let muted = self.mutes.load(Ordering::SeqCst) > 0;
+                let told = self.phase() == Phase::Installed && !muted && (up || !wanted_down);
+                told.then_some(status)
             }
         }
     }

@@ -13,6 +13,8 @@ use crate::status::Phase;
 
 /// The method, in the journal.
 pub(super) const UPGRADE: &str = "upgrade";
+/// How long a call takes from the control plane, at most.
+const UPGRADE_EXPECTED: Duration = Duration::from_secs(3);
 /// How long a failed upgrade is the instance's status. The control plane looks
 /// every 5 s, takes a healthy server for a new one, and tells nobody when it
 /// has seen the failure (`trove/taskmanager/models.py`, `upgrade`).
@@ -82,6 +84,15 @@ impl Operations {
         Ok(self.tls.mode())
     }
 
+    /// An upgrade is next: no heartbeat comes between its request and its begin.
+    pub fn expect_upgrade(&self) {
+        let mute = self.status.mute();
+        tokio::spawn(async move {
+            tokio::time::sleep(UPGRADE_EXPECTED).await;
+            drop(mute);
+        });
+    }
+
     /// Goes over to another version of the server.
     ///
     /// # Errors
@@ -89,7 +100,8 @@ impl Operations {
     /// for a while, and is what it was.
     pub async fn upgrade(&self, target: &str, context: &Context) -> Result<()> {
         let exclusive = self.turns.exclusive("upgrade").await?;
-        let hold = self.status.hold();
+        // The first healthy server that the control plane sees ends its waiting.
+        let mute = self.status.mute();
         let record = Record {
             method: UPGRADE.into(),
             request_id: context.request_id().map(str::to_owned),
@@ -101,15 +113,17 @@ impl Operations {
             Ok(()) => self.go_over(target, &record).await,
             Err(error) => Err(error),
         };
-        drop(hold);
         drop(exclusive);
         match upgraded {
             Ok(()) => {
+                drop(mute);
                 self.status.announce(ANNOUNCE).await;
                 info!(target, "Server upgraded.");
             }
             Err(error) => {
                 error!(%error, target, "Server not upgraded.");
+                self.status.enter(Phase::Failed);
+                drop(mute);
                 self.show_failure().await;
                 return Err(error);
             }

@@ -59,3 +59,26 @@ async fn a_restart_is_asked_for_once() {
         Some("healthy")
     );
 }
+
+/// A healthy server would be taken for the end of an upgrade that has not begun.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_until_an_upgrade_is_over() {
+    let bench = bench(Memory::default());
+    bench.status.enter(Phase::Installed);
+    let _cancel = bench.start_status();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let said = || bench.recorder.heartbeats().len();
+    bench.operations.expect_upgrade();
+    let before = said();
+    let mute = bench.status.mute();
+    bench.status.announce(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(said(), before);
+    drop(mute);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(said(), before + 1);
+    // None comes of it.
+    bench.operations.expect_upgrade();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(said() > before + 1);
+}

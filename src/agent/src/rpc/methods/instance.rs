@@ -43,7 +43,11 @@ pub(super) async fn renew(
             Ok(Value::Null)
         }
         // What it returns comes back with `upgrade`; nothing has to.
-        "pre_upgrade" => done(args).map(|()| json!({})),
+        "pre_upgrade" => {
+            done(args)?;
+            operations.expect_upgrade();
+            Ok(json!({}))
+        }
         _ => {
             args.ignore(&["upgrade_info"]);
             done(args).map(|()| Value::Null)
