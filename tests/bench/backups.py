@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from lab import network
+from lab import network, settings
 from lab.clients.openstack import environment
 from lab.lab import Lab
 from lab.local_server import ADMIN, PASSWORD
@@ -55,6 +55,13 @@ SOURCES: dict[str, type[Data]] = {
 # Raw uploads: as many streams at once, each of as many bytes.
 STREAMS, STREAM_BYTES = 4, 256 << 20
 BLOCK = 1 << 20
+
+
+def unit_environment() -> list[str]:
+    """What the agent's unit sets for it, as NAME=VALUE."""
+    unit = (settings.REPO / "systemd/trove-guestagent.service").read_text()
+    lines = [line for line in unit.splitlines() if line.startswith("Environment=")]
+    return [word for line in lines for word in line.removeprefix("Environment=").split()]
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Ours:
         else:  # a guest that is restored into has been configured before
             files["/etc/postgresql/postgresql.conf"] = "port = 5432\n"
         account = [f"{name}={value}" for name, value in environment("demo").items()]
-        program = ["env", *account, str(self._binary), f"--config-dir={CONFIG}"]
+        program = ["env", *unit_environment(), *account, str(self._binary), f"--config-dir={CONFIG}"]
         room = Room(directory, self._scratch, tools)
         argv = room.command([*program, "backup", *arguments], files)
         return network.entering(self._lab.name, argv)

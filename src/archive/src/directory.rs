@@ -14,20 +14,29 @@ pub const DIRECTORY_MODE: u32 = 0o750;
 /// Mode of files.
 pub const FILE_MODE: u32 = 0o640;
 
-/// Lets the disk begin with bytes that were just written. What is unpacked must
-/// all be on it in the end, and the kernel would begin with gigabytes of it only
-/// then. Advice is not followed at worst.
+/// How far behind the last bytes written the kernel may forget them: the disk
+/// has had time for as much.
+const BEHIND: u64 = 16 << 20;
+
+/// Lets the disk begin with bytes that were just written, and the kernel forget
+/// those before. What is unpacked must all be on the disk in the end, and the
+/// kernel would begin with gigabytes of it only then; and it would find memory
+/// for all of them, which takes more than writing them, and which belongs to
+/// what the guest has in use. Advice is not followed at worst.
 pub(crate) fn write_back(file: &File, offset: u64, length: u64) {
-    let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else {
-        return;
+    let advise = |offset: u64| {
+        let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else {
+            return;
+        };
+        // Pages that are to be written are not dropped by this but written
+        // (`mm/fadvise.c`).
+        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        let _ignored = posix_fadvise(file, offset, length, advice);
     };
-    // Pages that are to be written are not dropped by this (`mm/fadvise.c`).
-    let _ignored = posix_fadvise(
-        file,
-        offset,
-        length,
-        PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-    );
+    advise(offset);
+    if let Some(before) = offset.checked_sub(BEHIND) {
+        advise(before);
+    }
 }
 
 /// A file that is written from its beginning to its end.

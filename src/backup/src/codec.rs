@@ -2,14 +2,14 @@
 
 use std::io;
 
-use bytes::Bytes;
+use zstd::zstd_safe::compress_bound;
 
 use crate::gzip;
 
 /// Bytes of a block before compression. Large enough that starting afresh in
 /// each costs less than a hundredth of the ratio, small enough that several
 /// are in memory at once.
-pub(crate) const BLOCK: usize = 2 << 20;
+pub(crate) const BLOCK: usize = 1 << 20;
 
 /// How the stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +22,62 @@ pub enum Compression {
     None,
 }
 
-impl Compression {
-    /// Compresses one block into something that may follow what other blocks
+/// One block on its way, with all the memory that takes. It is used again for
+/// another one: new memory would cost about as much as fast compression does.
+pub(crate) struct Bench {
+    /// The block as the tool has written it.
+    pub(crate) plain: Vec<u8>,
+    packed: Vec<u8>,
+    packer: Packer,
+}
+
+enum Packer {
+    Gzip(gzip::Packer),
+    Zstd(zstd::bulk::Compressor<'static>),
+    None,
+}
+
+impl Bench {
+    /// # Errors
+    /// Only when the level is out of range or memory is exhausted.
+    pub(crate) fn new(compression: Compression) -> io::Result<Self> {
+        Ok(Self {
+            plain: Vec::with_capacity(BLOCK),
+            packed: Vec::new(),
+            packer: match compression {
+                Compression::Gzip(level) => Packer::Gzip(gzip::Packer::new(level)?),
+                Compression::Zstd(level) => {
+                    Packer::Zstd(zstd::bulk::Compressor::new(level.into())?)
+                }
+                Compression::None => Packer::None,
+            },
+        })
+    }
+
+    /// Compresses the block into something that may follow what other blocks
     /// have become.
     ///
     /// # Errors
-    /// Only when the level is out of range or memory is exhausted.
-    pub(crate) fn compress(self, block: Bytes) -> io::Result<Bytes> {
-        match self {
-            Self::Gzip(level) => gzip::member(&block, level).map(Bytes::from),
-            Self::Zstd(level) => zstd::bulk::compress(&block, level.into()).map(Bytes::from),
-            Self::None => Ok(block),
+    /// Only when memory is exhausted.
+    pub(crate) fn pack(&mut self) -> io::Result<()> {
+        self.packed.clear();
+        match &mut self.packer {
+            Packer::Gzip(packer) => packer.pack(&self.plain, &mut self.packed),
+            Packer::Zstd(packer) => {
+                self.packed.reserve(compress_bound(self.plain.len()));
+                packer
+                    .compress_to_buffer(&self.plain, &mut self.packed)
+                    .map(drop)
+            }
+            Packer::None => Ok(()),
+        }
+    }
+
+    /// What the block has become.
+    pub(crate) fn packed(&self) -> &[u8] {
+        match self.packer {
+            Packer::None => &self.plain,
+            _ => &self.packed,
         }
     }
 }

@@ -28,29 +28,42 @@ const LARGEST: usize = 16 << 20;
 /// Bytes handed on at once of a stream without sizes.
 const CHUNK: usize = 1 << 20;
 
-/// Compresses a block into a member. Levels 1 to 12.
-///
-/// # Errors
-/// Only when the level is out of range.
-pub(crate) fn member(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
-    let level = CompressionLvl::new(level.into())
-        .map_err(|_| io::Error::other(format!("gzip has no level {level}")))?;
-    let mut compressor = Compressor::new(level);
-    let bound = compressor.deflate_compress_bound(block.len());
-    let mut out = vec![0; HEADER + bound + TRAILER];
-    let packed = compressor
-        .deflate_compress(block, &mut out[HEADER..HEADER + bound])
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    let size = HEADER + packed + TRAILER;
-    out.truncate(size);
-    let total = u32::try_from(size).map_err(io::Error::other)?;
-    let length = u32::try_from(block.len()).map_err(io::Error::other)?;
-    out[..FIXED.len()].copy_from_slice(&FIXED);
-    out[FIXED.len()..HEADER - 4].copy_from_slice(&FIELD);
-    out[HEADER - 4..HEADER].copy_from_slice(&total.to_le_bytes());
-    out[size - 8..size - 4].copy_from_slice(&libdeflater::crc32(block).to_le_bytes());
-    out[size - 4..].copy_from_slice(&length.to_le_bytes());
-    Ok(out)
+/// Makes members.
+pub(crate) struct Packer(Compressor);
+
+impl Packer {
+    /// Levels 1 to 12.
+    ///
+    /// # Errors
+    /// When the level is out of range.
+    pub(crate) fn new(level: u8) -> io::Result<Self> {
+        let level = CompressionLvl::new(level.into())
+            .map_err(|_| io::Error::other(format!("gzip has no level {level}")))?;
+        Ok(Self(Compressor::new(level)))
+    }
+
+    /// Compresses a block into a member, which `out` then is.
+    ///
+    /// # Errors
+    /// When the block is larger than a member can be.
+    pub(crate) fn pack(&mut self, block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let bound = self.0.deflate_compress_bound(block.len());
+        out.resize(HEADER + bound + TRAILER, 0);
+        let packed = self
+            .0
+            .deflate_compress(block, &mut out[HEADER..HEADER + bound])
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let size = HEADER + packed + TRAILER;
+        out.truncate(size);
+        let total = u32::try_from(size).map_err(io::Error::other)?;
+        let length = u32::try_from(block.len()).map_err(io::Error::other)?;
+        out[..FIXED.len()].copy_from_slice(&FIXED);
+        out[FIXED.len()..HEADER - 4].copy_from_slice(&FIELD);
+        out[HEADER - 4..HEADER].copy_from_slice(&total.to_le_bytes());
+        out[size - 8..size - 4].copy_from_slice(&libdeflater::crc32(block).to_le_bytes());
+        out[size - 4..].copy_from_slice(&length.to_le_bytes());
+        Ok(())
+    }
 }
 
 /// Size of the member that begins so, if it is one of ours.
@@ -157,6 +170,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn member(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        Packer::new(level)?.pack(block, &mut out).map(|()| out)
+    }
 
     fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();

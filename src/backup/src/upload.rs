@@ -8,12 +8,13 @@ use futures_util::stream::{self, StreamExt as _};
 use object_store::{Leftover, Metadata, ObjectName, ObjectStore, PartReceipt, Stored};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::age::Encryptor;
-use crate::codec::BLOCK;
+use crate::codec::{BLOCK, Bench};
 use crate::{Bandwidth, Compression, Error, PartPlan, Progress, Result};
 
 /// How backups are stored.
@@ -89,32 +90,40 @@ impl Upload {
         reader: impl AsyncRead + Unpin + Send,
         parts: &mut Parts<'_>,
     ) -> Result<()> {
-        let compression = self.settings.compression;
-        let mut encryptor = match &self.settings.passphrase {
+        let settings = &self.settings;
+        let mut encryptor = match &settings.passphrase {
             Some(passphrase) => Some(Encryptor::new(passphrase).map_err(Error::Codec)?),
             None => None,
         };
-        let (bandwidth, progress) = (self.settings.bandwidth.clone(), self.progress.clone());
-        let mut packed = stream::try_unfold(reader, move |mut reader| {
-            let (bandwidth, progress) = (bandwidth.clone(), progress.clone());
-            async move {
-                bandwidth.take(BLOCK as u64).await;
-                let block = read_block(&mut reader).await.map_err(Error::Source)?;
-                progress.add_plain(block.len());
-                Ok((!block.is_empty()).then_some((block, reader)))
-            }
+        // One is filled and one emptied while the others are compressed.
+        let threads = settings.threads.max(1);
+        let (free, benches) = mpsc::channel(threads + 2);
+        for _ in 0..threads + 2 {
+            let bench = Bench::new(settings.compression).map_err(Error::Codec)?;
+            let _room_for_all = free.try_send(bench);
+        }
+        let mut packed = stream::try_unfold((reader, benches), |(mut reader, mut benches)| async {
+            settings.bandwidth.take(BLOCK as u64).await;
+            let mut bench = benches.recv().await.ok_or_else(|| lost("a block"))?;
+            read_block(&mut reader, &mut bench.plain)
+                .await
+                .map_err(Error::Source)?;
+            self.progress.add_plain(bench.plain.len());
+            Ok((!bench.plain.is_empty()).then_some((bench, (reader, benches))))
         })
-        .map(move |block| compress(compression, block))
-        .buffered(self.settings.threads.max(1))
+        .map(pack)
+        .buffered(threads)
         .boxed();
-        while let Some(block) = packed.next().await {
+        while let Some(bench) = packed.next().await {
+            let bench = bench?;
             match &mut encryptor {
                 Some(encryptor) => {
-                    let sealed = encryptor.update(&block?).map_err(Error::Codec)?;
+                    let sealed = encryptor.update(bench.packed()).map_err(Error::Codec)?;
                     parts.add(&sealed).await?;
                 }
-                None => parts.add(&block?).await?,
+                None => parts.add(bench.packed()).await?,
             }
+            let _nobody_waits = free.try_send(bench);
         }
         if self.progress.plain() == 0 {
             return Err(Error::Source(io::Error::other("it is empty")));
@@ -128,24 +137,28 @@ impl Upload {
     }
 }
 
-async fn compress(compression: Compression, block: Result<Bytes>) -> Result<Bytes> {
-    let block = block?;
-    spawn_blocking(move || compression.compress(block))
+async fn pack(bench: Result<Bench>) -> Result<Bench> {
+    let mut bench = bench?;
+    spawn_blocking(move || bench.pack().map(|()| bench))
         .await
         .map_err(|error| Error::Codec(io::Error::other(error)))?
         .map_err(Error::Codec)
 }
 
-/// Up to [`BLOCK`] bytes; fewer only at the end, none after it.
-async fn read_block(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    let mut block = BytesMut::with_capacity(BLOCK);
+fn lost(what: &str) -> Error {
+    Error::Codec(io::Error::other(format!("{what} was lost")))
+}
+
+/// Reads up to [`BLOCK`] bytes; fewer only at the end, none after it.
+async fn read_block(reader: &mut (impl AsyncRead + Unpin), block: &mut Vec<u8>) -> io::Result<()> {
+    block.clear();
     while block.len() < BLOCK {
         let room = BLOCK - block.len();
-        if reader.read_buf(&mut (&mut block).limit(room)).await? == 0 {
+        if reader.read_buf(&mut (&mut *block).limit(room)).await? == 0 {
             break;
         }
     }
-    Ok(block.freeze())
+    Ok(())
 }
 
 /// Gathers packed blocks into parts and sends them.
@@ -158,6 +171,8 @@ struct Parts<'a> {
     remember: Remember<'a>,
     orphans: Orphans,
     buffer: BytesMut,
+    /// Buffers of parts that the store has, for the next ones.
+    spare: Vec<BytesMut>,
     /// There is none as long as everything may fit into one object.
     large: Option<Large>,
 }
@@ -167,7 +182,7 @@ struct Large {
     plan: PartPlan,
     number: u32,
     offset: u64,
-    running: JoinSet<object_store::Result<PartReceipt>>,
+    running: JoinSet<object_store::Result<(PartReceipt, Bytes)>>,
     receipts: Vec<PartReceipt>,
 }
 
@@ -182,6 +197,7 @@ impl<'a> Parts<'a> {
             remember,
             orphans: upload.orphans.clone(),
             buffer: BytesMut::new(),
+            spare: Vec::new(),
             large: None,
         }
     }
@@ -193,7 +209,8 @@ impl<'a> Parts<'a> {
         }
         if self.buffer.is_empty() {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
-            self.buffer = BytesMut::with_capacity(size.max(packed.len()));
+            self.buffer = self.spare.pop().unwrap_or_default();
+            self.buffer.reserve(size.max(packed.len()));
         }
         self.buffer.extend_from_slice(packed);
         Ok(())
@@ -235,7 +252,7 @@ impl<'a> Parts<'a> {
         };
         let most = large.plan.uploads(body.len() as u64, self.uploads);
         while large.running.len() >= most {
-            large.reap().await?;
+            self.spare.extend(large.reap().await?);
         }
         let (number, offset) = (large.number, large.offset);
         large.number += 1;
@@ -244,13 +261,13 @@ impl<'a> Parts<'a> {
         debug!(number, bytes = body.len(), "Part begun.");
         let progress = self.progress.clone();
         large.running.spawn(async move {
-            let receipt = upload.put_part(number, offset, body).await?;
+            let receipt = upload.put_part(number, offset, body.clone()).await?;
             progress.add_stored(receipt.size);
-            Ok(receipt)
+            Ok((receipt, body))
         });
         // What has ended meanwhile.
         while let Some(ended) = large.running.try_join_next() {
-            large.keep(ended)?;
+            self.spare.extend(large.keep(ended)?);
         }
         Ok(())
     }
@@ -265,7 +282,7 @@ impl<'a> Parts<'a> {
         }
         if let Some(large) = &mut self.large {
             while !large.running.is_empty() {
-                large.reap().await?;
+                let _not_needed = large.reap().await?;
             }
             large.receipts.sort_by_key(|receipt| receipt.number);
         }
@@ -300,20 +317,25 @@ impl<'a> Parts<'a> {
 const DEFAULT_MAX_PARTS: u32 = 1000;
 
 impl Large {
-    async fn reap(&mut self) -> Result<()> {
+    /// Waits for the end of a part; its buffer comes back if nobody has it.
+    async fn reap(&mut self) -> Result<Option<BytesMut>> {
         match self.running.join_next().await {
             Some(ended) => self.keep(ended),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
     fn keep(
         &mut self,
-        ended: std::result::Result<object_store::Result<PartReceipt>, tokio::task::JoinError>,
-    ) -> Result<()> {
-        let receipt = ended.map_err(|error| Error::Codec(io::Error::other(error)))??;
+        ended: std::result::Result<object_store::Result<(PartReceipt, Bytes)>, JoinError>,
+    ) -> Result<Option<BytesMut>> {
+        let (receipt, body) = ended.map_err(|error| Error::Codec(io::Error::other(error)))??;
         self.receipts.push(receipt);
-        Ok(())
+        let buffer = body.try_into_mut().ok();
+        Ok(buffer.map(|mut buffer| {
+            buffer.clear();
+            buffer
+        }))
     }
 }
 

@@ -12,8 +12,8 @@ use super::{backup_error, store_error};
 
 /// More links than anybody makes: each costs a pass over the data.
 const LONGEST: usize = 1000;
-/// Ranges fetched at once.
-const FETCHES: usize = 4;
+/// Ranges fetched at once, most of them whole parts.
+const FETCHES: usize = 2;
 
 /// The links of a chain, oldest first. All of them were looked at.
 pub struct Chain {

@@ -114,7 +114,7 @@ const CODECS: [Compression; 3] = [
 
 #[tokio::test]
 async fn every_coding_survives_in_many_parts() {
-    let plain = data(41 << 20, 3);
+    let plain = data(81 << 20, 3);
     for compression in CODECS {
         for encrypted in [false, true] {
             let memory = Memory::default();
@@ -124,7 +124,7 @@ async fn every_coding_survives_in_many_parts() {
             let object = named(compression, encrypted);
             let kept = memory.0.objects.lock().unwrap()[&object.name].clone();
             assert!(kept.parts.len() > 2, "{compression:?}");
-            assert!(kept.parts.iter().all(|part| part.len() <= 8 << 20));
+            assert!(kept.parts.iter().all(|part| part.len() <= 16 << 20));
             assert_eq!(kept.metadata["lsn"], "7");
             assert_eq!(
                 stored.size,
