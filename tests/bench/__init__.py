@@ -23,7 +23,9 @@ from bench.report import Row
 
 OUTPUT = settings.REPO / "target/bench"
 BINARY = settings.REPO / "dist/trove-guestagent"
-PARTS = ("rpc", "create", "backup")
+PARTS = ("rpc", "create", "backup", "growth")
+# With --only: it has no bars, and takes long.
+EXTRA = "growth"
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> int:
     os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
     progress = Progress()
     lab = Lab()
-    lab.up("encrypted", progress, objects=options.only in (None, "backup"))
+    lab.up("encrypted", progress, objects=options.only in (None, "backup", EXTRA))
     found: list[Row] = []
     notes: list[str] = []
     try:
@@ -102,6 +104,15 @@ def main(argv: list[str]) -> int:
                 )
             found += some
             notes += several
+        if options.only == EXTRA:
+            with progress.step("Growth of backups"):
+                notes += backups.growth(
+                    lab,
+                    options.datastore or "mariadb",
+                    options.agent,
+                    options.backups,
+                    progress,
+                )
     finally:
         lab.down()
     report.write(found, OUTPUT / "results.json")

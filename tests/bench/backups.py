@@ -12,6 +12,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -54,6 +55,8 @@ SOURCES: dict[str, type[Data]] = {
 }
 # Raw uploads: as many streams at once, each of as many bytes.
 STREAMS, STREAM_BYTES = 4, 256 << 20
+# Rows of each table, for about 1, 3 and 8 GB.
+GROWING = (49_152, 131_072, 393_216)
 BLOCK = 1 << 20
 
 
@@ -76,7 +79,11 @@ class Run:
 class Ours:
     """`trove-guestagent backup`, with one of its compressions."""
 
-    def __init__(self, lab: Lab, tools: Tools, binary: Path, compression: str) -> None:
+    def __init__(
+        self, lab: Lab, tools: Tools, binary: Path, compression: str, cpus: int = 0
+    ) -> None:
+        """With `cpus` it gets only so many of the machine's."""
+        self._prefix = ["taskset", "--cpu-list", f"0-{cpus - 1}"] if cpus else []
         self._lab = lab
         self._tools = tools
         # The checkout may be where the room has a /tmp of its own.
@@ -84,7 +91,7 @@ class Ours:
         shutil.copy2(binary, self._binary)
         self._scratch = lab.state / "ours"
         self._compression = compression
-        self.side = f"ours, {compression}"
+        self.side = f"ours, {compression}" + (f", {cpus} CPUs" if cpus else "")
         self.programs = ("trove-guestagen",)  # as the kernel cuts it
 
     @property
@@ -109,7 +116,7 @@ class Ours:
         else:  # a guest that is restored into has been configured before
             files["/etc/postgresql/postgresql.conf"] = "port = 5432\n"
         account = [f"{name}={value}" for name, value in environment("demo").items()]
-        program = ["env", *unit_environment(), *account, str(self._binary), f"--config-dir={CONFIG}"]
+        program = ["env", *unit_environment(), *account, *self._prefix, str(self._binary), f"--config-dir={CONFIG}"]
         room = Room(directory, self._scratch, tools)
         argv = room.command([*program, "backup", *arguments], files)
         return network.entering(self._lab.name, argv)
@@ -279,31 +286,70 @@ def _upload_rate(lab: Lab) -> float:
     return STREAMS * STREAM_BYTES / taken
 
 
+@contextmanager
+def serving(source: Data, rows: int, progress: Progress) -> Iterator[tuple[Server, float]]:
+    """A server with data, and how many gigabytes it has on disk."""
+    lab = source.lab
+    made = data.made(source, rows, progress)
+    size = sum(f.stat().st_size for f in made.rglob("*") if f.is_file())
+    (lab.state / "work").mkdir(exist_ok=True)
+    server = data.served(source, made, lab.state / "work" / f"bench-{source.datastore}")
+    try:
+        yield server, size / 1e9
+    finally:
+        server.stop()
+        shutil.rmtree(server.directory)
+
+
 def compare(
     lab: Lab, datastore: str, binary: Path, runs: int, rows: int, progress: Progress
 ) -> tuple[list[Row], list[str]]:
     """Rows and notes; the lab has its object store."""
     what = SOURCES[datastore](lab)
-    source = data.made(what, rows, progress)
-    (lab.state / "work").mkdir(exist_ok=True)
-    server = data.served(what, source, lab.state / "work" / f"bench-{datastore}")
-    with lab.inside():
-        program = lab.upstream_backup(container=CONTAINER, tools=what.tools)
-    sides: list[Side] = [Upstream(lab, program)]
-    sides += [Ours(lab, what.tools, binary, each) for each in ("gzip", "zstd")]
-    try:
+    with serving(what, rows, progress) as (server, size):
+        with lab.inside():
+            program = lab.upstream_backup(container=CONTAINER, tools=what.tools)
+        sides: list[Side] = [Upstream(lab, program)]
+        sides += [Ours(lab, what.tools, binary, each) for each in ("gzip", "zstd")]
         told = limits(what, server)
         comparison = Comparison(what, server, sides)
         for number in range(runs):
             comparison.measure(number, progress.say)
-    finally:
-        server.stop()
-    size = sum(f.stat().st_size for f in source.rglob("*") if f.is_file())
     notes = [
-        f"Backups: medians of {runs} runs of {datastore} with {size / 1e9:.1f} GB on disk, "
+        f"Backups: medians of {runs} runs of {datastore} with {size:.1f} GB on disk, "
         f"to Swift on the same {os.cpu_count()} CPUs. {told}"
     ]
     return _rows(datastore, comparison.runs, sides), notes
+
+
+def growth(
+    lab: Lab, datastore: str, binary: Path, runs: int, progress: Progress
+) -> list[str]:
+    """How our backups grow with data and CPUs; the store always has all CPUs."""
+    what = SOURCES[datastore](lab)
+    notes = [f"Growth of backups of {datastore}, zstd, medians of {runs}:"]
+    with lab.inside():
+        lab.objects().create_container(CONTAINER)
+    for rows in GROWING:
+        with serving(what, rows, progress) as (server, size):
+            sides: list[Side] = [
+                Ours(lab, what.tools, binary, "zstd", cpus)
+                for cpus in range(1, (os.cpu_count() or 1) + 1)
+            ]
+            comparison = Comparison(what, server, sides)
+            for number in range(runs):
+                comparison.measure(number, progress.say)
+        for side in sides:
+            done = comparison.runs[side.side]
+            backup = median(run.backup.wall for run in done)
+            restore = median(run.restore.wall for run in done)
+            memory = median(run.backup.rss_of(*side.programs) for run in done)
+            notes.append(
+                f"  {size:.1f} GB, {side.side}: backup {backup:.1f} s "
+                f"({size * 1e3 / backup:.0f} MB/s, {memory / MEGABYTE:.0f} MB RSS), "
+                f"restore {restore:.1f} s ({size * 1e3 / restore:.0f} MB/s)"
+            )
+    return notes
 
 
 def _rows(datastore: str, runs: dict[str, list[Run]], sides: list[Side]) -> list[Row]:
