@@ -1,5 +1,12 @@
 //! Where others reach this guest.
 
+mod cidr;
+mod interfaces;
+mod tenant;
+
+pub use cidr::{BadCidr, Cidr};
+pub use tenant::{HostRoute, NetworkError, Subnet, TenantNetwork};
+
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// An address of the Internet; nothing is ever sent there.
