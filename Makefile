@@ -118,6 +118,7 @@ install: ## lay binary and units out under DESTDIR
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-preset systemd/system-preset/*.preset
 	install -D -m 0644 -t $(DESTDIR)/usr/lib/tmpfiles.d systemd/tmpfiles.d/*.conf
+	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/networkd.conf.d systemd/networkd.conf.d/*.conf
 
 .PHONY: clean
 clean: ## end the lab and remove build results; the lab's cache stays

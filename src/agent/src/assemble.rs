@@ -14,7 +14,12 @@ use uuid::Uuid;
 
 use crate::config::{DatastoreManager, Settings};
 use crate::host::HostSpec;
+use crate::isolation::Isolation;
 use crate::logging::LogSpec;
+use crate::modules::{Drivers, Modules, Store};
+
+/// Where images have the programs that apply further types of modules.
+const MODULE_DRIVERS: &str = "/usr/local/lib/trove-guestagent/modules";
 
 /// Parts that only a bad configuration can refuse; made once at start, so that
 /// such a refusal ends the process like any other configuration error.
@@ -166,11 +171,21 @@ pub fn volume(settings: &Settings) -> VolumeSpec {
     }
 }
 
+/// The modules of this guest.
+pub fn modules(settings: &Settings) -> Modules {
+    Modules::new(
+        Store::on(volume(settings), &settings.guest_info),
+        Drivers::new(&settings.module_types, MODULE_DRIVERS),
+        settings.datastore_manager.as_str(),
+    )
+}
+
 /// What the host must have.
 pub fn host(settings: &Settings) -> HostSpec {
     HostSpec {
         account: account(settings),
         volume: volume(settings),
+        isolation: Isolation::of(settings),
     }
 }
 

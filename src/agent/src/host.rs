@@ -1,5 +1,5 @@
 //! What the guest's operating system must have before a datastore can work:
-//! the service account and the data volume.
+//! the service account, the data volume and the tenant's network.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use guest::{Account, MountState, VolumeSpec};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
+
+use crate::isolation::Isolation;
 
 /// Longest pause between two tries to get the host ready.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
@@ -18,6 +20,8 @@ pub struct HostSpec {
     pub account: Account,
     /// The data volume.
     pub volume: VolumeSpec,
+    /// The tenant's network.
+    pub isolation: Isolation,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +50,8 @@ impl Host {
     }
 
     /// Gets the host ready, again and again until it is. A volume may be
-    /// attached late, and an operator may mend what was refused.
+    /// attached late, and an operator may mend what was refused. Then looks
+    /// after what others may change.
     pub async fn run(&self, spec: HostSpec, cancel: CancellationToken) {
         let mut pause = Duration::from_secs(1);
         loop {
@@ -59,7 +64,7 @@ impl Host {
             let reason = match tried {
                 Ok(()) => {
                     self.0.send_replace(Readiness::Ready);
-                    return;
+                    return spec.isolation.keep(cancel).await;
                 }
                 Err(error) => format!("{error:#}"),
             };
@@ -102,6 +107,8 @@ impl Host {
 async fn prepare(spec: &HostSpec) -> anyhow::Result<()> {
     let Account { name, uid, gid } = &spec.account;
     guest::ensure_service_account(name, *uid, *gid).await?;
+    // Neither network nor volume has to wait for the other.
+    let network = spec.isolation.establish().await;
     let device = spec.volume.device.display();
     let mount_point = spec.volume.mount_point.display();
     match spec.volume.ensure_mounted().await? {
@@ -111,5 +118,6 @@ async fn prepare(spec: &HostSpec) -> anyhow::Result<()> {
             info!(%device, %mount_point, "Blank data volume formatted and mounted.")
         }
     }
+    network?;
     Ok(())
 }

@@ -86,6 +86,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         volume: assemble::volume(&settings),
         backups: Backups::new(Arc::new(settings.clone())),
         logs: crate::logs::Logs::default(),
+        modules: assemble::modules(&settings),
         tls: crate::tls::Tls::new(assemble::tls_mode(&settings)),
         turns: Turns::default(),
     });

@@ -15,6 +15,7 @@ FILES = {
     "*.service": "usr/local/lib/systemd/system",
     "system-preset/*.preset": "usr/local/lib/systemd/system-preset",
     "tmpfiles.d/*.conf": "usr/lib/tmpfiles.d",
+    "networkd.conf.d/*.conf": "usr/lib/systemd/networkd.conf.d",
 }
 
 

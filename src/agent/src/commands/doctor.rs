@@ -8,6 +8,7 @@ use oslo_messaging::{Hop, ProbeTarget};
 use super::report;
 use crate::assemble::Assembly;
 use crate::config::Settings;
+use crate::isolation::Isolation;
 use crate::{assemble, state_file};
 
 /// Runs every test that can run and prints what each found. True when nothing
@@ -24,6 +25,7 @@ pub async fn doctor(settings: &Settings, assembly: &Assembly) -> bool {
     let mut healthy = broker(settings, assembly).await;
     healthy &= key(settings);
     healthy &= volume(settings);
+    healthy &= network(settings);
     healthy &= database(settings, &*assembly.datastore).await;
     healthy
 }
@@ -113,6 +115,38 @@ fn volume(settings: &Settings) -> bool {
         }
         Err(error) => {
             report::step(false, "data volume", &error.to_string());
+            return false;
+        }
+    }
+    true
+}
+
+/// The tenant's network, if the instance has one of its own.
+fn network(settings: &Settings) -> bool {
+    let name = "tenant's network";
+    let found = Isolation::of(settings)
+        .network()
+        .map_err(|error| error.to_string());
+    let found = found.and_then(|network| match network {
+        None => Ok(None),
+        Some(network) => match network.established().map_err(|error| error.to_string())? {
+            Some(interface) => Ok(Some((network, interface))),
+            None => Err("no interface has the addresses of eth1.json".to_owned()),
+        },
+    });
+    match found {
+        Ok(None) => {}
+        Ok(Some((network, interface))) => {
+            let addresses = network
+                .subnets
+                .iter()
+                .map(|subnet| subnet.address.to_string());
+            let addresses = addresses.collect::<Vec<_>>().join(" and ");
+            report::step(true, name, &format!("{addresses} on {interface}"));
+        }
+        Err(error) => {
+            report::step(false, name, &error);
+            report::hint("the agent sets it up when it starts; its journal says why it did not");
             return false;
         }
     }

@@ -177,7 +177,7 @@ const DATA: [Row; 11] = [
     Row::native(D, "guest_log_container_name", Kind::Str).default("database_logs"),
     Row::native(D, "guest_log_limit", Kind::at_least(1)).default("1000000"),
     Row::native(D, "guest_log_expiry", SECONDS).default("2592000"),
-    Row::later(D, "module_types", Kind::List).default("ping,new_relic_license"),
+    Row::native(D, "module_types", Kind::List).default("ping,new_relic_license"),
 ];
 
 const LOGS: [Row; 4] = [

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::config::Settings;
 
-pub use file::{Facts, LogFile};
+pub use file::{Facts, LogFile, digest};
 pub use metafile::Metafile;
 pub use publish::{Publishing, discard, publish, read};
 pub use standing::{Standing, stand};

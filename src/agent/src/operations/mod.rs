@@ -5,6 +5,7 @@ pub mod backup;
 mod housekeeping;
 mod lifecycle;
 mod logs;
+mod modules;
 mod orphans;
 mod prepare;
 pub mod recovery;
@@ -57,6 +58,8 @@ pub struct Operations {
     pub backups: backup::Backups,
     /// Published logs.
     pub logs: crate::logs::Logs,
+    /// Modules.
+    pub modules: crate::modules::Modules,
     /// TLS of the server.
     pub tls: crate::tls::Tls,
     /// Who may run beside whom.

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::{Operations, ReplicaInfo};
 use crate::backups::{self, BackupInfo, Chain};
 use crate::journal::{Record, State};
+use crate::modules::Wrapped;
 use crate::rpc::args::{Args, ArgsError};
 use crate::rpc::context::Context;
 use crate::status::Phase;
@@ -33,6 +34,7 @@ pub struct PrepareCall {
     backup: Option<BackupInfo>,
     /// The source it becomes a replica of.
     replica: Option<ReplicaInfo>,
+    modules: Vec<Wrapped>,
     /// Names of arguments that ask for what this agent cannot do.
     unsupported: Vec<&'static str>,
 }
@@ -44,13 +46,10 @@ impl PrepareCall {
     /// When one is missing or of another type.
     pub fn read(args: &mut Args) -> std::result::Result<Self, ArgsError> {
         let mut unsupported = Vec::new();
-        for name in ["cluster_config", "modules"] {
-            match args.optional::<Value>(name)? {
-                None => {}
-                Some(Value::Array(list)) if list.is_empty() => {}
-                Some(Value::Object(map)) if map.is_empty() => {}
-                Some(_) => unsupported.push(name),
-            }
+        match args.optional::<Value>("cluster_config")? {
+            None => {}
+            Some(Value::Object(map)) if map.is_empty() => {}
+            Some(_) => unsupported.push("cluster_config"),
         }
         // No packages are installed, and memory is in config_contents already.
         args.ignore(&["packages", "memory_mb"]);
@@ -68,6 +67,7 @@ impl PrepareCall {
             },
             backup: args.optional("backup_info")?,
             replica: args.optional("snapshot")?,
+            modules: args.optional("modules")?.unwrap_or_default(),
             unsupported,
         })
     }
@@ -98,7 +98,10 @@ impl Operations {
                 if restored.root_enabled {
                     self.report_root(context).await;
                 }
-                let faults = self.populate(&call, context).await;
+                let modules = std::mem::take(&mut call.modules);
+                let modules = modules.into_iter().map(Wrapped::into_inner).collect();
+                let mut faults = self.first_modules(modules).await;
+                faults.extend(self.populate(&call, context).await);
                 self.complete(record, faults).await
             }
             Err(error) => {
@@ -123,6 +126,8 @@ impl Operations {
             return Err(Error::not_supported(what));
         }
         self.host.ready().await?;
+        // A volume that was made from another one has that one's.
+        self.modules.forget().await?;
         if let Some(info) = call.replica.take() {
             self.check_replica(&info)?;
             call.request.replica = Some(info.request());

@@ -70,6 +70,7 @@ impl Operations {
         self.status.enter(Phase::Installing);
         self.host.ready().await?;
         self.datastore.rebuild(request, self.tls_mode()?).await?;
+        self.modules_again().await;
         self.markers.complete().map_err(disk)
     }
 

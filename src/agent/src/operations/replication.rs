@@ -4,7 +4,6 @@
 //! taskmanager's; a guest is asked for one step at a time, and each step may
 //! come twice.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,15 +17,12 @@ use tracing::info;
 
 use super::{ANNOUNCE, Operations};
 use crate::backups::BackupInfo;
+use crate::isolation::Isolation;
 use crate::rpc::context::Context;
 
 /// How long a replica waits for a transaction: the caller gives up after 180 s
 /// (`agent_call_high_timeout`).
 const CATCH_UP: Duration = Duration::from_secs(170);
-/// The network of the tenant's port, when it has one of its own
-/// (`trove/common/constants.py`).
-const ETH1: &str = "/etc/trove/eth1.json";
-
 /// What a replica is told about its source: the snapshot it is made of, or the
 /// context of a source that runs (`replica_info`).
 #[derive(Debug, Deserialize)]
@@ -131,9 +127,7 @@ impl Operations {
     }
 
     fn own_address(&self) -> Result<String> {
-        if self.backups.settings.network_isolation
-            && let Some(address) = isolated_address(Path::new(ETH1))?
-        {
+        if let Some(address) = Isolation::of(&self.backups.settings).address()? {
             return Ok(address.to_string());
         }
         guest::own_address()
@@ -274,23 +268,6 @@ impl Operations {
     }
 }
 
-/// The address of the tenant's own port, IPv4 first.
-fn isolated_address(path: &Path) -> Result<Option<IpAddr>> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| Error::failed(format!("{}: {error}", path.display()));
-    let Some(text) = guest::read_optional(path).map_err(|error| unreadable(&error))? else {
-        return Ok(None);
-    };
-    let eth1: Map<String, Value> =
-        serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-    ["ipv4_address", "ipv6_address"]
-        .iter()
-        .filter_map(|key| eth1.get(*key)?.as_str())
-        .find(|address| !address.is_empty())
-        .map(|address| address.parse().map_err(|error| unreadable(&error)))
-        .transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,28 +299,5 @@ mod tests {
         let context = context.context();
         assert!(context.position.is_empty() && context.tls.is_none());
         assert!(!format!("{context:?}").contains("\"p\""));
-    }
-
-    #[test]
-    fn the_tenants_own_port() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("eth1.json");
-        assert_eq!(isolated_address(&path).unwrap(), None);
-        for (text, address) in [
-            (
-                r#"{"ipv4_address": "10.1.1.5", "ipv6_address": "fd00::5"}"#,
-                "10.1.1.5",
-            ),
-            (
-                r#"{"ipv4_address": "", "ipv6_address": "fd00::5"}"#,
-                "fd00::5",
-            ),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            let found = isolated_address(&path).unwrap().unwrap();
-            assert_eq!(found.to_string(), address);
-        }
-        std::fs::write(&path, r#"{"ipv4_address": "here"}"#).unwrap();
-        assert!(isolated_address(&path).is_err());
     }
 }

@@ -9,7 +9,7 @@ use datastore::Error;
 use serde_json::{Value, json};
 
 use self::accounts::{access, databases, root, users};
-use self::instance::{backup, lifecycle, logs, prepare, renew, system, tls};
+use self::instance::{backup, lifecycle, logs, modules, prepare, renew, system, tls};
 use self::replication::{replication, transactions};
 use super::args::{Args, ArgsError};
 use super::context::Context;
@@ -24,9 +24,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "attach_replication_slave",
     "get_txn_count",
     "cleanup_source_on_replica_detach",
-    "module_list",
-    "module_apply",
-    "module_remove",
     "get_root_password",
     "update_guest",
     "cluster_complete",
@@ -83,6 +80,9 @@ pub async fn call(
             backup(operations, method, args, context).await
         }
         "guest_log_list" | "guest_log_action" => logs(operations, method, args, context).await,
+        "module_list" | "module_apply" | "module_remove" => {
+            modules(operations, method, args, context).await
+        }
         "ssl_show" | "ssl_action" | "ssl_rollback" => tls(operations, method, args).await,
         "backup_required_for_replication"
         | "get_replication_snapshot"

@@ -14,6 +14,7 @@ use super::super::*;
 use super::memory::Memory;
 use crate::conductor::tests::{Recorder, recording};
 use crate::host::Host;
+use crate::modules::{Drivers, Modules, Store};
 use crate::rpc::args::Args;
 use crate::rpc::context::Context;
 use crate::status::{Phase, Status};
@@ -59,6 +60,11 @@ pub(super) fn bench_with(datastore: Memory, options: &str) -> Bench {
             dir.path().display()
         )))),
         logs: crate::logs::Logs::default(),
+        modules: Modules::new(
+            Store::at(dir.path(), None),
+            Drivers::new(&["ping".to_owned()], dir.path()),
+            "memory",
+        ),
         tls: crate::tls::Tls::default(),
         turns: Turns::default(),
     });

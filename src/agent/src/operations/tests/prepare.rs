@@ -57,13 +57,13 @@ async fn a_failed_prepare_is_a_status_a_fault_and_a_record() {
 #[tokio::test(start_paused = true)]
 async fn what_prepare_cannot_do_is_refused_before_anything_is_touched() {
     let bench = bench(Memory::default());
-    let prepare = call(json!({"modules": [{"module": {}}], "packages": ""}));
+    let prepare = call(json!({"cluster_config": {"id": "c"}, "packages": ""}));
     let error = bench
         .operations
         .prepare(prepare, &context())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("modules"), "{error}");
+    assert!(error.to_string().contains("cluster_config"), "{error}");
     assert!(bench.datastore.calls.lock().unwrap().is_empty());
 }
 
@@ -107,4 +107,44 @@ fn overrides_keep_their_types() {
     ]
     .into();
     assert_eq!(prepare.request.overrides, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn modules_of_a_new_instance_are_applied_and_failures_told() {
+    let bench = bench(Memory::default());
+    let ping = |id: &str, contents: &str| {
+        json!({"module": {"id": id, "name": id, "type": "ping", "contents": contents,
+                          "tenant": "t", "auto_apply": false}})
+    };
+    // What the volume of a snapshot brings.
+    let stale = serde_json::from_value::<crate::modules::Wrapped>(ping("stale", "bWVzc2FnZT1h"));
+    let stale = stale.unwrap().into_inner();
+    bench.operations.module_apply(vec![stale]).await.unwrap();
+    // "message=a" and "nothing".
+    let prepare = call(json!({"modules": [ping("a", "bWVzc2FnZT1h"), ping("b", "bm90aGluZw==")]}));
+    let error = bench
+        .operations
+        .prepare(prepare, &context())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("module 'b' was not applied: Message not found"),
+        "{error}"
+    );
+    assert_eq!(bench.status.phase(), Phase::Installed);
+    let found = bench
+        .operations
+        .module_list(false, &context())
+        .await
+        .unwrap();
+    let mut names: Vec<&str> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b"]);
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::args::Flag;
 use super::{Args, Context, Operations, Reply, done};
 use crate::backups::BackupInfo;
+use crate::modules::Wrapped;
 use crate::operations::{LogAction, PrepareCall, TlsAction, rebuild_request};
 
 pub(super) async fn prepare(operations: &Operations, mut args: Args, context: &Context) -> Reply {
@@ -100,6 +101,34 @@ pub(super) async fn logs(
     };
     done(args)?;
     Ok(operations.log_action(&name, action, context).await?)
+}
+
+pub(super) async fn modules(
+    operations: &Operations,
+    method: &str,
+    mut args: Args,
+    context: &Context,
+) -> Reply {
+    match method {
+        "module_list" => {
+            let contents: Option<Flag> = args.optional("include_contents")?;
+            done(args)?;
+            let contents = contents.is_some_and(Flag::is_set);
+            Ok(operations.module_list(contents, context).await?)
+        }
+        "module_apply" => {
+            let modules: Vec<Wrapped> = args.required("modules")?;
+            done(args)?;
+            let modules = modules.into_iter().map(Wrapped::into_inner).collect();
+            Ok(operations.module_apply(modules).await?)
+        }
+        _ => {
+            let module: Wrapped = args.required("module")?;
+            done(args)?;
+            operations.module_remove(&module.into_inner()).await?;
+            Ok(Value::Null)
+        }
+    }
 }
 
 pub(super) async fn tls(operations: &Operations, method: &str, mut args: Args) -> Reply {
