@@ -18,14 +18,14 @@ from lab import network, settings
 from lab.lab import Lab
 from lab.progress import Progress
 
-from bench import backups, create_active, measure, report, rows
+from bench import backups, create_active, measure, operations, report, rows
 from bench.report import Row
 
 OUTPUT = settings.REPO / "target/bench"
 BINARY = settings.REPO / "dist/trove-guestagent"
-PARTS = ("rpc", "create", "backup", "growth")
-# With --only: it has no bars, and takes long.
-EXTRA = "growth"
+# With --only: these have no bars, and take long.
+EXTRA = ("growth", "operations")
+PARTS = ("rpc", "create", "backup", *EXTRA)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -35,6 +35,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=1000, help="per run and window")
     parser.add_argument("--creates", type=int, default=5, help="instances per datastore")
     parser.add_argument("--backups", type=int, default=3, help="backups of each kind")
+    parser.add_argument("--operations", type=int, default=3, help="of each kind")
     parser.add_argument(
         "--rows", type=int, default=131_072, help="in each table that is backed up"
     )
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> int:
     os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
     progress = Progress()
     lab = Lab()
-    lab.up("encrypted", progress, objects=options.only in (None, "backup", EXTRA))
+    lab.up("encrypted", progress, objects=options.only in (None, "backup", *EXTRA))
     found: list[Row] = []
     notes: list[str] = []
     try:
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> int:
                 )
             found += some
             notes += several
-        if options.only == EXTRA:
+        if options.only == "growth":
             with progress.step("Growth of backups"):
                 notes += backups.growth(
                     lab,
@@ -113,6 +114,11 @@ def main(argv: list[str]) -> int:
                     options.backups,
                     progress,
                 )
+        if options.only == "operations":
+            with progress.step("What users wait for"):
+                some, several = operations.compare(lab, options.operations, progress.say)
+            found += some
+            notes += several
     finally:
         lab.down()
     report.write(found, OUTPUT / "results.json")

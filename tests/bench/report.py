@@ -61,7 +61,7 @@ class Row:
             "upstream": _round(self.upstream),
             "limit": None if self.limit is None else _round(self.limit),
             "unit": self.unit,
-            "ratio": _round(self.ours / self.upstream),
+            "ratio": _round(self.ours / self.upstream) if self.upstream else None,
         }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lab import mariadb, network, rabbitmq, settings, swift, teardown, tls
 from lab.cache import Cache, locked
 from lab.clients.objects import ObjectClient
-from lab.clients.openstack import OpenStack
+from lab.clients.openstack import OpenStack, troveclient
 from lab.clients.sql import SqlClient
 from lab.clients.trove import TroveClient
 from lab.controlplane import config, services
@@ -209,17 +209,14 @@ class Lab:
     def _database_socket(self) -> Path:
         return self.state / "mariadb.sock"
 
-    def _configure(
-        self, mode: str, objects: str | None = None, storage: str = "swift"
-    ) -> None:
+    def _configure(self, mode: str, **options: Any) -> None:
         config.write(
             self.state / "etc",
             venv=self.parts.venv,
             log=self.log,
             locks=self.state / "locks",
             secure=mode == "encrypted",
-            objects=objects,
-            storage=storage,
+            **options,
         )
 
     @staticmethod
@@ -356,22 +353,18 @@ class Lab:
         venv = self.parts.venv
         services.start(self.processes, self.name, self._daemons, venv, self.trove_conf)
 
-    def restart_trove(
-        self,
-        mode: str | None = None,
-        objects: str | None = None,
-        storage: str = "swift",
-    ) -> None:
+    def restart_trove(self, mode: str | None = None, **options: Any) -> None:
         """Restart Trove's services, optionally with the other kind of RPC.
 
-        Instances keep what they were created with. `objects` (a URL that ends in
-        `AUTH_`) is where they look for the object store until the next restart;
-        without it they look into the catalogue. `storage` is what backups are
-        kept in as long: `swift` or `cinder`.
+        Instances keep what they were created with. Until the next restart, these
+        options hold: `objects` (a URL that ends in `AUTH_`) is where Trove looks
+        for the object store instead of in the catalogue, `storage` what backups
+        are kept in (`swift` or `cinder`), `isolation` gives databases the tenant's
+        port for themselves, `online_resize=False` unplugs volumes to grow them.
         """
         mode = mode or self.mode
         services.stop(self.processes)
-        self._configure(mode, objects, storage)
+        self._configure(mode, **options)
         self._start_trove()
         with self.inside():
             services.wait_ready(self.processes)
@@ -440,6 +433,10 @@ class Lab:
     def openstack(self, account: str = "demo") -> OpenStack:
         """The real command line client."""
         return OpenStack(self.parts.venv, self.name, account)
+
+    def troveclient(self, account: str = "demo") -> Any:
+        """The real Python client; use it inside the lab's network."""
+        return troveclient(account)
 
     def sql(
         self, datastore: str, host: str, user: str, password: str, database: str = ""

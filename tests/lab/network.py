@@ -79,14 +79,26 @@ def create_lab(namespace: str) -> None:
         ip("-n", namespace, "link", "set", segment.bridge, "up")
 
 
-def create_guest(lab: str, guest: str, nics: list[Nic]) -> None:
-    """Make a guest's namespace and plug its interfaces into the bridges.
-
-    The guest does not configure its network; it finds addresses and routes in
-    place, as a cloud image does after DHCP.
-    """
+def create_guest(guest: str) -> None:
+    """Make a guest's namespace; nothing is plugged in yet."""
     ip("netns", "add", guest)
     ip("-n", guest, "link", "set", "lo", "up")
+
+
+def plug(lab: str, guest: str, nics: list[Nic], own: str | None = None) -> None:
+    """Plug interfaces into the bridges, as at every boot; nothing is left of the last.
+
+    The guest does not configure its network; it finds addresses and routes in
+    place, as a cloud image does after DHCP. The interface with the MAC address
+    `own` is left alone: what becomes of it is up to the agent.
+    """
+    for nic in nics:
+        ip("-n", guest, "link", "delete", nic.name, check=False)
+    for family in ("-4", "-6"):
+        for rule in _rules(guest, family):
+            ip("-n", guest, family, "rule", "delete", "priority", rule)
+        ip("-n", guest, family, "route", "flush", "table", "all", "type", "unreachable")
+    configured = [nic for nic in nics if nic.mac != own]
     for nic in nics:
         # Unique in the lab: the last two bytes of the address.
         port = "vm" + "".join(f"{int(b):02x}" for b in nic.address.split(".")[2:])
@@ -94,11 +106,21 @@ def create_guest(lab: str, guest: str, nics: list[Nic]) -> None:
         peer = ["peer", "name", nic.name, "address", nic.mac, "netns", guest]
         ip("-n", lab, "link", "add", port, "type", "veth", *peer)
         ip("-n", lab, "link", "set", port, "master", nic.segment.bridge, "up")
-        address = f"{nic.address}/{nic.segment.prefix_length}"
-        ip("-n", guest, "addr", "add", address, "dev", nic.name)
-        ip("-n", guest, "link", "set", nic.name, "up")
-    if nics:
-        ip("-n", guest, "route", "add", "default", "via", nics[0].segment.gateway)
+        if nic in configured:
+            address = f"{nic.address}/{nic.segment.prefix_length}"
+            ip("-n", guest, "addr", "add", address, "dev", nic.name)
+            ip("-n", guest, "link", "set", nic.name, "up")
+    if configured:
+        gateway = configured[0].segment.gateway
+        ip("-n", guest, "route", "add", "default", "via", gateway)
+
+
+def _rules(guest: str, family: str) -> list[str]:
+    """Priorities of the routing rules that are not the kernel's own."""
+    argv = ["ip", "-n", guest, family, "rule", "show"]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    found = [line.split(":")[0] for line in done.stdout.splitlines()]
+    return [priority for priority in found if priority not in ("0", "32766", "32767")]
 
 
 def delete(namespace: str) -> None:

@@ -99,11 +99,13 @@ def instance(mode: str, lab: Lab, request: pytest.FixtureRequest) -> Iterator[In
 
 
 @contextmanager
-def guests_with(lab: Lab, **options: object) -> Iterator[None]:
-    """The guests created inside of the block have these in [guest_agent]."""
+def guests_with(
+    lab: Lab, *, group: str = "guest_agent", **options: object
+) -> Iterator[None]:
+    """The guests created inside of the block have these options in that group."""
     before = lab.guest_conf.read_text()
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-    section = "[guest_agent]\n"
+    section = f"[{group}]\n"
     assert section in before
     lab.guest_conf.write_text(before.replace(section, section + lines, 1))
     try:

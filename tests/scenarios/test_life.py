@@ -158,6 +158,15 @@ def test_resize_flavor(instance: Instance) -> None:
     eventually(resized, 60)
 
 
+def test_migrate(instance: Instance) -> None:
+    """Trove 26.0.0 stops the server and asks Nova in words its client does not
+    know (`force_host`); what is left for the guest is to start the server again."""
+    before = server_pid(instance)
+    admin_action(instance.lab, instance.id, {"migrate": {}})
+    instance.trove.wait_active(instance.id)
+    assert server_pid(instance) not in (0, before)
+
+
 @pytest.mark.parametrize("datastore", KINDS)
 def test_agent_killed_in_prepare_fails_the_instance_with_a_reason(
     lab: Lab, datastore: str

@@ -6,6 +6,8 @@ and in clear. Effects are checked in the database, not believed.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import threading
 import time
@@ -256,13 +258,57 @@ def test_volume_snapshot(api: API, guest: Guest) -> None:
     assert api.post_create_backup() == {}
 
 
+def module(name: str, **other: object) -> dict:
+    """As the control plane sends it; its message is its name."""
+    contents = base64.b64encode(f"message={name}\n".encode()).decode()
+    digest = hashlib.md5(contents.encode()).hexdigest()
+    fields = {"id": f"id-{name}", "name": name, "type": "ping", "md5": digest}
+    fields |= {"contents": contents, "tenant": "all", "datastore": "all"}
+    return {"module": fields | {"datastore_version": "all", "visible": True, **other}}
+
+
+def test_modules(api: API) -> None:
+    """Applied in their order, listed and removed; results have every key."""
+    first, second = module("first", priority_apply=True), module("second", apply_order=1)
+    results = api.module_apply([second, first])
+    assert [one["message"] for one in results] == ["first", "second"]
+    (found,) = [one for one in api.module_list(True) if one["name"] == "first"]
+    assert base64.b64decode(found["contents"]) == b"message=first\n"
+    assert found == {**results[0], "contents": found["contents"]}
+    for each in (first, second):
+        assert api.module_remove(each) is None
+    assert api.module_list(False) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"type": "nobody_knows"}, "No driver implemented for module type 'nobody_knows'"),
+        ({"type": "../../etc"}, "not a module's type"),
+        ({"id": "../../etc"}, "not a module's type or id"),
+        ({"datastore": "mysql"}, "is for datastore mysql, and this guest has mariadb"),
+        ({"md5": "e75474d2b6187060b01908d5d41cbb1e"}, "another MD5"),
+        ({"contents": None}, "has no contents"),
+        ({"contents": "message=x", "md5": None}, "not base64"),
+    ],
+    ids=["type", "path", "id", "datastore", "md5", "empty", "coding"],
+)
+def test_module_refused(api: API, other: dict, why: str) -> None:
+    """With its neighbour, which could have been applied."""
+    with pytest.raises(exception.GuestError, match=why):
+        api.module_apply([module("good"), module("bad", **other)])
+    assert api.module_list(False) == []
+
+
+def test_module_not_applied(api: API) -> None:
+    with pytest.raises(exception.GuestError, match="has not been applied"):
+        api.module_remove(module("never"))
+
+
 UNSUPPORTED: dict[str, Callable[[API], object]] = {
     "cleanup_source_on_replica_detach": lambda api: api.cleanup_source_on_replica_detach({}),
     "get_root_password": lambda api: api.get_root_password(),
     "get_txn_count": lambda api: api.get_txn_count(),
-    "module_apply": lambda api: api.module_apply([]),
-    "module_list": lambda api: api.module_list(False),
-    "module_remove": lambda api: api.module_remove({}),
     "update_guest": lambda api: api.update_guest(),
 }
 

@@ -97,7 +97,7 @@ def test_failure_reads_clean(client: oslo.Client) -> None:
 
 def test_unsupported_method_is_a_clean_failure(client: oslo.Client) -> None:
     with pytest.raises(RemoteError, match="not supported") as error:
-        client.call("module_list")
+        client.call("get_txn_count")
     assert error.value.exc_type == "DatastoreOperationNotSupported"
 
 

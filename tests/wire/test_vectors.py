@@ -17,7 +17,6 @@ NOT_SUPPORTED = {
     "cleanup_source_on_replica_detach",
     "get_root_password",
     "get_txn_count",
-    "module_list",
     "update_guest",
 }
 # Refused whatever the server does: nothing has been changed before.

@@ -52,6 +52,7 @@ http_mgmt_post_rate = 100000
 usage_sleep_time = 1
 state_change_poll_time = 1
 report_interval = 10
+online_volume_resize = {online}
 usage_timeout = 300
 resize_time_out = 180
 reboot_time_out = 120
@@ -67,7 +68,7 @@ tcp_ports = 3306
 tcp_ports = 5432
 
 [network]
-network_isolation = False
+network_isolation = {isolation}
 public_network_id = {public_network}
 
 [cache]
@@ -144,11 +145,15 @@ def write(
     secure: bool,
     objects: str | None = None,
     storage: str = "swift",
+    isolation: bool = False,
+    online_resize: bool = True,
 ) -> Path:
     """Write everything below `etc`; returns trove.conf.
 
     `objects` is where Trove looks for the object store instead of in the
     catalogue, `storage` what backups are kept in that do not ask for another.
+    With `isolation` databases get the tenant's port for themselves; without
+    `online_resize` volumes are unplugged to grow.
     """
     for directory in (etc / "cloudinit", etc / "templates", locks, log):
         directory.mkdir(parents=True, exist_ok=True)
@@ -171,6 +176,8 @@ def write(
         "secure": secure,
         "objects": f"swift_url = {objects}\n" if objects else "",
         "storage": storage,
+        "isolation": isolation,
+        "online": online_resize,
         "database": database,
         "cloud": CLOUD,
         "service_password": account.password,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,38 @@ def apply(root: Path, user_data: str, hostname: str) -> None:
     (root / "etc/hosts").write_text(
         f"127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost ip6-localhost\n"
     )
+    for entry in _write_files(user_data):
+        write_file(root, entry)
+
+
+def own_port(user_data: str) -> str | None:
+    """MAC address of the interface that the database is to have for itself."""
+    for entry in _write_files(user_data):
+        if entry["path"] == "/etc/trove/eth1.json":
+            return str(json.loads(_content(entry))["mac_address"])
+    return None
+
+
+def _write_files(user_data: str) -> list[dict[str, Any]]:
     text = base64.b64decode(user_data).decode() if user_data else ""
     if not text.startswith("#cloud-config"):
-        return
-    config = yaml.safe_load(text) or {}
-    for entry in config.get("write_files", []):
-        write_file(root, entry)
+        return []
+    return (yaml.safe_load(text) or {}).get("write_files", [])
+
+
+def _content(entry: dict[str, Any]) -> bytes:
+    content = entry.get("content", "")
+    encoding = entry.get("encoding", "text/plain")
+    if encoding in ("b64", "base64"):
+        return base64.b64decode(content)
+    if encoding == "text/plain":
+        return content.encode()
+    raise ValueError(f"write_files encoding {encoding!r} is not supported")
 
 
 def write_file(root: Path, entry: dict[str, Any]) -> None:
     """One entry of `write_files`: content, encoding, owner, permissions."""
-    content = entry.get("content", "")
-    encoding = entry.get("encoding", "text/plain")
-    if encoding in ("b64", "base64"):
-        data = base64.b64decode(content)
-    elif encoding == "text/plain":
-        data = content.encode()
-    else:
-        raise ValueError(f"write_files encoding {encoding!r} is not supported")
+    data = _content(entry)
     path = root / entry["path"].lstrip("/")
     path.parent.mkdir(parents=True, exist_ok=True)
     if entry.get("append"):

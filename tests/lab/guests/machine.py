@@ -59,7 +59,7 @@ class Machine:
         """Make disk and network of a new guest; it is not powered on yet."""
         self.directory.mkdir(parents=True)
         spec.save(self.directory / "spec.json")
-        network.create_guest(self._lab, spec.namespace, spec.nics)
+        network.create_guest(spec.namespace)
         self._build_root(spec, binary)
 
     def rebuild(self, user_data: str, tree: str, binary: Path | None) -> None:
@@ -94,7 +94,12 @@ class Machine:
         `ended` is called with nspawn's exit status when the guest is off
         again, for whatever reason.
         """
+        # Needs a YAML parser; removing a guest must work without one.
+        from lab.guests import cloudinit
+
         spec = self.spec
+        own = cloudinit.own_port(spec.user_data)
+        network.plug(self._lab, spec.namespace, spec.nics, own)
         self._mount_root(spec)
         self._cgroup.create()
         binds = [
