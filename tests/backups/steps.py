@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ LIMIT = 240.0
 # More MB than are on their way at once, and GiB they fit into: the tool still
 # runs while its first bytes are being stored.
 LARGE, LARGE_VOLUME = 192, 2
+# A project's first two requests at once break Trove's records of its quota.
+_REQUESTING = threading.Lock()
 # Where parts and whole backups are in the store, as ends of paths.
 SEGMENT = r"_\d{8}$"
 OBJECT = r"\.xbstream\.gz$"
@@ -193,7 +196,8 @@ def restoring(
 def _create(lab: Lab, datastore: str, size: int, **more: Any) -> Owner:
     trove = lab.trove()
     name = f"{datastore}-{uuid.uuid4().hex[:6]}"
-    instance_id = trove.create_instance(name, datastore, size=size, **more)["id"]
+    with _REQUESTING:
+        instance_id = trove.create_instance(name, datastore, size=size, **more)["id"]
     return Owner(lab, trove, instance_id, datastore, "", size)
 
 

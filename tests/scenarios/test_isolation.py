@@ -10,6 +10,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -19,18 +20,25 @@ from lab import network
 from lab.lab import Lab
 from lab.settings import DATASTORES
 from lab.waiting import eventually
+from scenarios.conftest import guests_with
 from scenarios.test_life import admin_action
-from scenarios.test_volumes import megabytes, wait_larger
+from scenarios.test_volumes import fstype, megabytes, wait_larger
 from scenarios.together import all_created, at_once
 
 AGENT = "trove-guestagent.service"
+# The one whose volume has this file system; the others have ext4.
+XFS = "mysql"
 
 
 @pytest.fixture(scope="module")
 def owners(lab: Lab) -> Iterator[list[Owner]]:
     lab.restart_trove("encrypted", isolation=True, online_resize=False)
     try:
-        with all_created(lab, DATASTORES, megabytes=8) as owners:
+        with ExitStack() as stack:
+            with guests_with(lab, group="DEFAULT", volume_fstype="xfs", format_options="-f"):
+                owners = stack.enter_context(all_created(lab, [XFS], megabytes=8))
+            others = [datastore for datastore in DATASTORES if datastore != XFS]
+            owners += stack.enter_context(all_created(lab, others, megabytes=8))
             yield owners
     finally:
         lab.restart_trove()
@@ -87,7 +95,7 @@ def test_agent_starts_again(owners: list[Owner]) -> None:
         assert plumbing(owner) == before
         # As a DHCP client would, which knows nothing of who uses what.
         (nic,) = [nic for nic in guest.spec.nics if nic.segment == network.USER]
-        guest.sh(f"ip route add default via {network.USER.gateway} dev {nic.name}")
+        guest.sh(f"ip route add default via {network.USER.gateway} dev {nic.name} onlink metric 9")
         guest.sh("ip rule del priority 7306")
         guest.run(["systemctl", "restart", AGENT])
         eventually(lambda: plumbing(owner) == before)
@@ -99,6 +107,7 @@ def test_volumes_grow_unplugged(owners: list[Owner]) -> None:
     """stop_db, unmount, unplug, grow, plug, grow the file system, mount, restart."""
 
     def grow(owner: Owner) -> None:
+        assert fstype(owner) == ("xfs" if owner.datastore == XFS else "ext4")
         sums = owner.checksums("filler")
         size = megabytes(owner)
         owner.trove.resize_volume(owner.id, 2)

@@ -70,7 +70,7 @@ class Story:
 def story(lab: Lab) -> Iterator[Story]:
     lab.use_mode("encrypted")
     story = Story(lab)
-    story.make("hello", "message=hello\n")
+    story.make("hello", "message=hello\n", live_update=True)
     story.make("everywhere", "message=for all\n", admin=True, all_tenants=True, auto_apply=True)
     wanted = [{"id": story.modules["hello"].id}]
     try:

@@ -116,6 +116,8 @@ class Machine:
             f"--directory={self._root}",
             f"--machine={self._lab}-{spec.id[:8]}",
             f"--network-namespace-path={network.NAMESPACES / spec.namespace}",
+            # The namespace is the guest's own.
+            "--capability=CAP_NET_ADMIN",
             # No systemd on the machine: no machined, no scope, nothing to link.
             "--register=no",
             "--keep-unit",
@@ -240,9 +242,9 @@ class Machine:
 
     @staticmethod
     def _in_mounts(leader: Identity, argv: list[str]) -> None:
-        subprocess.run(
-            ["nsenter", f"--target={leader.pid}", "--mount", *argv], check=True
-        )
+        # Its /proc shows nothing of itself to those who are not among its processes.
+        enter = ["nsenter", f"--target={leader.pid}", "--mount", "--pid"]
+        subprocess.run([*enter, *argv], check=True)
 
     def destroy(self) -> None:
         """Remove everything but the logs; also what a crashed lab left."""
