@@ -92,8 +92,7 @@ def plug(lab: str, guest: str, nics: list[Nic], own: str | None = None) -> None:
     place, as a cloud image does after DHCP. The interface with the MAC address
     `own` is left alone: what becomes of it is up to the agent.
     """
-    for nic in nics:
-        ip("-n", guest, "link", "delete", nic.name, check=False)
+    unplug(guest, nics)
     for family in ("-4", "-6"):
         for rule in _rules(guest, family):
             ip("-n", guest, family, "rule", "delete", "priority", rule)
@@ -113,6 +112,15 @@ def plug(lab: str, guest: str, nics: list[Nic], own: str | None = None) -> None:
     if configured:
         gateway = configured[0].segment.gateway
         ip("-n", guest, "route", "add", "default", "via", gateway)
+
+
+def unplug(guest: str, nics: list[Nic]) -> None:
+    """Take a guest's interfaces away, as far as there are any.
+
+    The kernel takes its time to remove those of a namespace that has gone.
+    """
+    for nic in nics:
+        ip("-n", guest, "link", "delete", nic.name, check=False)
 
 
 def _rules(guest: str, family: str) -> list[str]:

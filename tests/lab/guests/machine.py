@@ -251,6 +251,7 @@ class Machine:
         if (self.directory / "spec.json").exists():
             self.power_off(graceful=False)
             self._save_logs()
+            network.unplug(self.spec.namespace, self.spec.nics)
             network.delete(self.spec.namespace)
         else:
             self._cgroup.destroy()

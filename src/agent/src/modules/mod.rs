@@ -150,12 +150,13 @@ impl Modules {
         kept.retain(|applied| applied.removed.is_none());
         kept.sort_by(|a, b| a.updated.cmp(&b.updated));
         for applied in kept {
-            let contents = store.contents(&applied)?;
-            let done = match self.drivers.find(&applied.kind) {
-                Ok(driver) => driver.apply(&Job::of(&applied, &contents)).await,
-                Err(error) => Err(error),
+            let contents = store.contents(&applied);
+            let done = match (&contents, self.drivers.find(&applied.kind)) {
+                (Ok(contents), Ok(driver)) => driver.apply(&Job::of(&applied, contents)).await,
+                (Err(error), _) => Err(Error::failed(error.to_string())),
+                (_, Err(error)) => Err(error),
             };
-            store.write(&concluded(applied, done), Some(&contents))?;
+            store.write(&concluded(applied, done), contents.ok().as_ref())?;
         }
         Ok(())
     }

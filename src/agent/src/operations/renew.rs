@@ -54,6 +54,8 @@ impl Operations {
                 self.journal.clear();
                 self.status.enter(Phase::Installed);
                 info!("Instance rebuilt.");
+                // The server does not wait for them.
+                self.modules_again().await;
                 Ok(())
             }
             Err(error) => {
@@ -70,7 +72,6 @@ impl Operations {
         self.status.enter(Phase::Installing);
         self.host.ready().await?;
         self.datastore.rebuild(request, self.tls_mode()?).await?;
-        self.modules_again().await;
         self.markers.complete().map_err(disk)
     }
 
