@@ -263,8 +263,10 @@ def module(name: str, **other: object) -> dict:
     contents = base64.b64encode(f"message={name}\n".encode()).decode()
     digest = hashlib.md5(contents.encode()).hexdigest()
     fields = {"id": f"id-{name}", "name": name, "type": "ping", "md5": digest}
-    fields |= {"contents": contents, "tenant": "all", "datastore": "all"}
-    return {"module": fields | {"datastore_version": "all", "visible": True, **other}}
+    fields |= {"contents": contents, "datastore": "all", "datastore_version": "all"}
+    # A user's own; others are an administrator's.
+    fields |= {"tenant": "t", "auto_apply": False, "visible": True}
+    return {"module": {**fields, **other}}
 
 
 def test_modules(api: API) -> None:
