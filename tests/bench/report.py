@@ -44,6 +44,8 @@ class Row:
     upstream: float
     unit: str
     bar: Bar | None = None
+    # `upstream` is only a part of what there is to compare with.
+    partial: bool = False
 
     @property
     def limit(self) -> float | None:
@@ -61,7 +63,7 @@ class Row:
             "upstream": _round(self.upstream),
             "limit": None if self.limit is None else _round(self.limit),
             "unit": self.unit,
-            "ratio": _round(self.ours / self.upstream) if self.upstream else None,
+            "ratio": None if self.partial else _round(self.ours / self.upstream),
         }
 
 
