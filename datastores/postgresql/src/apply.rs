@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use datastore::{Error, ErrorKind, Result};
 use serde_json::Value;
 use tokio_postgres::Row;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::Server;
 use crate::errors::sql_error;
@@ -31,7 +31,7 @@ impl Server {
         let programs = self.programs(None)?;
         let base = self.present_base()?;
         self.check_user_parameters(&base, &user, &programs).await?;
-        self.write_user_overrides(&user)?;
+        self.configurations().replace_group(&user)?;
         info!(
             parameters = parameters.len(),
             "Configuration group written."
@@ -39,9 +39,26 @@ impl Server {
         Ok(())
     }
 
+    /// Applies the configuration group that has just been written; tells
+    /// whether some of it waits for a start. After an error it is what it was.
+    pub(crate) async fn apply_group(&self, parameters: &BTreeMap<String, Value>) -> Result<bool> {
+        match self.reload(parameters).await {
+            Ok(waits) => {
+                self.configurations().forget_replaced()?;
+                Ok(waits)
+            }
+            Err(refusal) => {
+                if let Err(error) = self.configurations().put_group_back() {
+                    error!(%error, "Configuration group not put back.");
+                }
+                Err(refusal)
+            }
+        }
+    }
+
     /// Lets the server read its files, and checks that it does what they say.
-    /// Parameters that only a start changes wait for one.
-    pub(crate) async fn reload(&self, parameters: &BTreeMap<String, Value>) -> Result<()> {
+    /// Tells whether one of `parameters` waits for a start.
+    pub(crate) async fn reload(&self, parameters: &BTreeMap<String, Value>) -> Result<bool> {
         let failed = |error| sql_error("apply the configuration group", error);
         // The server would say it in its log only.
         let refused = self.refused().await.map_err(failed)?;
@@ -73,7 +90,7 @@ impl Server {
             waiting_for_restart = waiting.join(", "),
             "Configuration reloaded."
         );
-        Ok(())
+        Ok(!waiting.is_empty())
     }
 
     /// When the server last read its files, in seconds. Only new sessions know:

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use managed::OptionFile;
+
 /// A configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
@@ -112,6 +114,18 @@ impl Document {
             last.text.push('\n');
         }
         self.lines.push(line);
+    }
+}
+
+impl OptionFile for Document {
+    const EXTENSION: &'static str = "conf";
+
+    fn parse(text: &str) -> Self {
+        Self::parse(text)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.settings().next().is_none()
     }
 }
 

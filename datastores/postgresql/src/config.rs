@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use datastore::{Error, PrepareRequest, Result};
 use guest::{Attributes, Command};
+use managed::{Configurations, OptionFile as _, PUBLIC};
 use tracing::{info, warn};
 
 use crate::conf::Document;
 use crate::errors::os_error;
-use crate::overrides::{COMMON, Group, Overrides, PUBLIC, document_of};
+use crate::overrides::{COMMON, Group, Overrides, document_of};
 use crate::{Server, wal};
 
 /// More refused parameters than any template has.
@@ -38,7 +39,7 @@ impl Server {
         let user = document_of(&request.overrides)?;
         self.check_user_parameters(&base, &user, &programs).await?;
         self.write_system_overrides()?;
-        self.write_user_overrides(&user)?;
+        Overrides::new(&self.settings.layout.include_dir).put(Group::User, COMMON, &user)?;
         self.write_base(&base)
     }
 
@@ -75,12 +76,10 @@ impl Server {
         overrides.write(Group::SystemLate, COMMON, &late)
     }
 
-    pub(crate) fn write_user_overrides(&self, user: &Document) -> Result<()> {
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        match user.settings().next() {
-            None => overrides.remove(Group::User, COMMON),
-            Some(_) => overrides.write(Group::User, COMMON, user),
-        }
+    /// The files that others decide about, and what is remembered of them.
+    pub(crate) fn configurations(&self) -> Configurations<'_, Document> {
+        let layout = &self.settings.layout;
+        Configurations::new(&layout.base_config, &layout.include_dir)
     }
 
     /// Replaces the base file.
@@ -145,7 +144,7 @@ impl Server {
         user: &Document,
         programs: &Path,
     ) -> Result<()> {
-        if user.settings().next().is_none() {
+        if user.is_empty() {
             return Ok(());
         }
         let mut both = base.without_includes();

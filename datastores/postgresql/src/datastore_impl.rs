@@ -166,8 +166,8 @@ impl Datastore for Server {
         self.replace_user_parameters(overrides).await
     }
 
-    async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<()> {
-        self.reload(overrides).await
+    async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<bool> {
+        self.apply_group(overrides).await
     }
 
     async fn housekeeping(&self) -> Result<()> {

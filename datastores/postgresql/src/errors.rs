@@ -1,9 +1,7 @@
 //! From what the server or the system said to what the user is told.
 
-use std::io;
-use std::path::Path;
-
 use datastore::{Error, ErrorKind};
+pub(crate) use managed::{io_failed, os_error};
 use tokio_postgres::error::SqlState;
 
 use crate::session::SqlError;
@@ -46,26 +44,6 @@ pub(crate) fn sql_error(what: impl std::fmt::Display, error: SqlError) -> Error 
         | SqlError::UnknownVersion { .. } => (ErrorKind::Failed, format!("Cannot {what}: {error}")),
     };
     Error::with_source(kind, message, error)
-}
-
-/// An error of the operating system, whose text names path or program.
-pub(crate) fn os_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let message = capitalised(&error.to_string());
-    Error::with_source(ErrorKind::Failed, message, error)
-}
-
-/// An error of the operating system about a file.
-pub(crate) fn io_failed(action: &str, path: &Path, error: io::Error) -> Error {
-    let message = capitalised(&format!("{action} {}: {error}", path.display()));
-    Error::with_source(ErrorKind::Failed, message, error)
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }
 
 #[cfg(test)]

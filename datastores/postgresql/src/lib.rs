@@ -22,7 +22,6 @@ mod increment;
 mod init;
 mod installation;
 mod label;
-mod last_good;
 mod logs;
 mod manifests;
 mod marker;

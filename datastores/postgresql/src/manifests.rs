@@ -52,7 +52,7 @@ impl Server {
         }
         document.set("summarize_wal", "on");
         overrides.write(Group::SystemEarly, OVERRIDE, &document)?;
-        self.reload(&BTreeMap::new()).await
+        self.reload(&BTreeMap::new()).await.map(drop)
     }
 }
 

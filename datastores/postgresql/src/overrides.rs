@@ -1,131 +1,15 @@
-//! Override files: `<group>-<NNN>-<id>.conf` in the directory that the base
-//! file includes. The server reads them in the order of their names, so a
-//! later group wins (`trove/guestagent/common/configuration.py`).
+//! What configuration groups may set, as an override file.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use datastore::{Error, Result};
-use guest::Attributes;
+pub(crate) use managed::{COMMON, Group};
 use serde_json::Value;
 
 use crate::conf::{self, Document};
-use crate::errors::{io_failed, os_error};
 
-/// Overrides are public, and the server may not write what it obeys.
-pub(crate) const PUBLIC: Attributes = Attributes {
-    mode: 0o644,
-    owner: None,
-};
-
-/// Who an override file belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// The agent's defaults: stronger than the base file, weaker than the
-    /// tenant.
-    SystemEarly,
-    /// The attached configuration group.
-    User,
-    /// The agent, stronger than the tenant.
-    SystemLate,
-}
-
-impl Group {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::SystemEarly => "10-system",
-            Self::User => "20-user",
-            Self::SystemLate => "50-system",
-        }
-    }
-}
-
-/// The id of the files that every guest has.
-pub(crate) const COMMON: &str = "common";
-
-/// The directory of override files.
-pub(crate) struct Overrides<'a> {
-    dir: &'a Path,
-}
-
-impl<'a> Overrides<'a> {
-    pub(crate) fn new(dir: &'a Path) -> Self {
-        Self { dir }
-    }
-
-    /// The file of `(group, id)`; empty when there is none.
-    pub(crate) fn read(&self, group: Group, id: &str) -> Result<Document> {
-        let text = match self.find(group, id)? {
-            Some(path) => guest::read_optional(&path).map_err(os_error)?,
-            None => None,
-        };
-        Ok(Document::parse(&text.unwrap_or_default()))
-    }
-
-    /// Writes the file of `(group, id)`, a new one behind the group's others.
-    pub(crate) fn write(&self, group: Group, id: &str, document: &Document) -> Result<()> {
-        let path = match self.find(group, id)? {
-            Some(path) => path,
-            None => {
-                let index = self.files(group)?.last().map_or(1, |file| file.index + 1);
-                self.dir
-                    .join(format!("{}-{index:03}-{id}.conf", group.prefix()))
-            }
-        };
-        guest::write_atomic(&path, document.to_string().as_bytes(), &PUBLIC).map_err(os_error)
-    }
-
-    /// Removes the file of `(group, id)`, if there is one.
-    pub(crate) fn remove(&self, group: Group, id: &str) -> Result<()> {
-        if let Some(path) = self.find(group, id)? {
-            guest::remove_if_exists(&path).map_err(os_error)?;
-        }
-        Ok(())
-    }
-
-    /// Whether there is a file of `(group, id)`, even an empty one.
-    pub(crate) fn has(&self, group: Group, id: &str) -> Result<bool> {
-        Ok(self.dir.is_dir() && self.find(group, id)?.is_some())
-    }
-
-    fn find(&self, group: Group, id: &str) -> Result<Option<PathBuf>> {
-        let found = self.files(group)?.into_iter().find(|file| file.id == id);
-        Ok(found.map(|file| file.path))
-    }
-
-    /// Files of a group by index.
-    fn files(&self, group: Group) -> Result<Vec<OverrideFile>> {
-        let failed = |error| io_failed("read directory", self.dir, error);
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(self.dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            files.extend(OverrideFile::of(&path, group));
-        }
-        files.sort_by_key(|file| file.index);
-        Ok(files)
-    }
-}
-
-struct OverrideFile {
-    index: u32,
-    id: String,
-    path: PathBuf,
-}
-
-impl OverrideFile {
-    fn of(path: &Path, group: Group) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.strip_suffix(".conf")?;
-        let (index, id) = name
-            .strip_prefix(group.prefix())?
-            .strip_prefix('-')?
-            .split_once('-')?;
-        Some(Self {
-            index: index.parse().ok()?,
-            id: id.to_owned(),
-            path: path.to_owned(),
-        })
-    }
-}
+/// The override files.
+pub(crate) type Overrides<'a> = managed::Overrides<'a, Document>;
 
 /// Parameters that are the guest's own business, whoever asks.
 const RESERVED: [&str; 8] = [
@@ -232,41 +116,5 @@ mod tests {
         let document = document_of(&parameters(json!({"a": "1\nfsync = off"}))).unwrap();
         assert_eq!(document.settings().count(), 1);
         assert_eq!(document.to_string().lines().count(), 1);
-    }
-
-    #[test]
-    fn files_are_numbered_and_found_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let overrides = Overrides::new(dir.path());
-        let document = Document::parse("a = 1\n");
-        let other = Document::parse("b = 2\n");
-        overrides
-            .write(Group::SystemLate, COMMON, &document)
-            .unwrap();
-        overrides
-            .write(Group::SystemLate, "slave-replication", &document)
-            .unwrap();
-        overrides.write(Group::SystemLate, COMMON, &other).unwrap();
-        overrides.write(Group::User, COMMON, &document).unwrap();
-        let mut names: Vec<String> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(
-            names,
-            [
-                "20-user-001-common.conf",
-                "50-system-001-common.conf",
-                "50-system-002-slave-replication.conf"
-            ]
-        );
-        assert_eq!(overrides.read(Group::SystemLate, COMMON).unwrap(), other);
-        overrides.remove(Group::User, COMMON).unwrap();
-        overrides.remove(Group::User, COMMON).unwrap();
-        assert_eq!(
-            overrides.read(Group::User, COMMON).unwrap(),
-            Document::default()
-        );
     }
 }

@@ -61,6 +61,18 @@ impl Server {
         Marker::Initialising.remove(layout)
     }
 
+    /// (Re)starts the server; if its configuration has changed and it does not
+    /// start, with the one before.
+    async fn bring_up_or_roll_back(&self, restart: bool) -> Result<()> {
+        let refusal = match self.bring_up(restart).await {
+            // One that is slow is not helped by other files.
+            Err(error) if error.kind() == ErrorKind::Failed => error,
+            done => return done,
+        };
+        let trial = self.configurations().try_last(refusal)?;
+        Err(trial.end(self.bring_up(false).await))
+    }
+
     /// (Re)starts the server with the programs that fit its data and the
     /// access rules that fit the settings.
     pub(crate) async fn bring_up(&self, restart: bool) -> Result<()> {
@@ -90,7 +102,7 @@ impl Server {
         self.wait_healthy(started, limit).await?;
         // One that ran already may have other files than it was started with.
         let has_started = restart || before != ActiveState::Active;
-        if has_started && let Err(error) = self.remember_configuration() {
+        if has_started && let Err(error) = self.configurations().remember() {
             warn!(%error, "Configuration that works not remembered.");
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Server {
         }
         self.write_tls_override(document)?;
         self.write_access_rules()?;
-        self.reload(&BTreeMap::new()).await
+        self.reload(&BTreeMap::new()).await.map(drop)
     }
 
     async fn apply_tls(
@@ -146,11 +146,7 @@ impl Server {
     }
 
     fn write_tls_override(&self, document: &Document) -> Result<()> {
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        match document.settings().next() {
-            None => overrides.remove(Group::SystemLate, ID),
-            Some(_) => overrides.write(Group::SystemLate, ID, document),
-        }
+        Overrides::new(&self.settings.layout.include_dir).put(Group::SystemLate, ID, document)
     }
 }
 

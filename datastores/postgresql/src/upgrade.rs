@@ -16,10 +16,10 @@ mod target;
 use std::path::Path;
 
 use datastore::{Error, ErrorKind, Result};
+use managed::Target;
 use tracing::{error, info, warn};
 
 use self::place::Transfer;
-use self::target::Target;
 use crate::conf::Document;
 use crate::installation::version_in;
 use crate::marker::{self, Marker};
@@ -32,7 +32,7 @@ const OVERRIDE: &str = "upgrade";
 impl Server {
     /// See [`Datastore::upgrade`](datastore::Datastore::upgrade).
     pub(crate) async fn go_over_to(&self, target: &str) -> Result<()> {
-        let target = Target::parse(target)?;
+        let target = Target::parse(target, "PostgreSQL")?;
         self.settle_upgrade().await?;
         marker::ensure_complete(&self.settings.layout)?;
         let present = self.data_major()?.ok_or_else(|| {
@@ -55,7 +55,7 @@ impl Server {
     /// To what is installed of the same series.
     async fn go_over_within(&self, target: &Target) -> Result<()> {
         let installed = self.installed_version(None).await?;
-        target.check(&installed)?;
+        target::check(target, &installed)?;
         let Ok(session) = self.session().await else {
             return self.start_and_wait().await;
         };
@@ -85,7 +85,7 @@ impl Server {
         let layout = &self.settings.layout;
         let programs = self.programs_of_series(target.major)?;
         let version = version_in(&programs).await?;
-        target.check(&version)?;
+        target::check(target, &version)?;
         let facts = self.facts_for_upgrade().await?;
         let old_programs = self.programs(None)?;
         self.check_parameters(&programs).await?;

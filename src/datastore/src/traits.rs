@@ -145,7 +145,9 @@ pub trait Datastore: Send + Sync {
     /// Process id of the server, when it runs.
     async fn main_pid(&self) -> Option<u32>;
 
-    /// Writes or removes the parameters of the attached configuration group.
+    /// Replaces the parameters of the attached configuration group by those
+    /// given, in the files only. What the server refuses is refused, and nothing
+    /// changes then.
     async fn update_overrides(
         &self,
         _overrides: &BTreeMap<String, Value>,
@@ -154,8 +156,11 @@ pub trait Datastore: Send + Sync {
         Err(Error::not_supported("Changing configuration groups"))
     }
 
-    /// Applies parameters to the running server.
-    async fn apply_overrides(&self, _overrides: &BTreeMap<String, Value>) -> Result<()> {
+    /// Makes the running server use what
+    /// [`update_overrides`](Self::update_overrides) has written. Tells whether
+    /// some of it waits for a restart. After an error all is as it was before
+    /// both.
+    async fn apply_overrides(&self, _overrides: &BTreeMap<String, Value>) -> Result<bool> {
         Err(Error::not_supported("Applying configuration groups"))
     }
 

@@ -1,9 +1,11 @@
 //! Stop, start and restart of the server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datastore::{Result, StopOutcome};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{ANNOUNCE, Operations};
@@ -93,5 +95,30 @@ impl Operations {
     pub async fn reset_configuration(&self, config_contents: &str) -> Result<()> {
         let _exclusive = self.turns.exclusive("reset_configuration").await?;
         self.datastore.reset_configuration(config_contents).await
+    }
+
+    /// Replaces the configuration group in the files.
+    ///
+    /// # Errors
+    /// When the server refuses it, or it could not be written.
+    pub async fn update_overrides(
+        &self,
+        overrides: &BTreeMap<String, Value>,
+        remove: bool,
+    ) -> Result<()> {
+        let _exclusive = self.turns.exclusive("update_overrides").await?;
+        self.datastore.update_overrides(overrides, remove).await
+    }
+
+    /// Makes the running server use the configuration group.
+    ///
+    /// # Errors
+    /// When the server refuses some of it.
+    pub async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<()> {
+        let _exclusive = self.turns.exclusive("apply_overrides").await?;
+        if self.datastore.apply_overrides(overrides).await? {
+            self.require_restart().await;
+        }
+        Ok(())
     }
 }

@@ -202,15 +202,12 @@ pub(super) async fn lifecycle(operations: &Arc<Operations>, method: &str, mut ar
             let overrides = args.optional("overrides")?.unwrap_or_default();
             let remove = args.optional("remove")?.unwrap_or(false);
             done(args)?;
-            operations
-                .datastore
-                .update_overrides(&overrides, remove)
-                .await?;
+            operations.update_overrides(&overrides, remove).await?;
         }
         _ => {
             let overrides = args.optional("overrides")?.unwrap_or_default();
             done(args)?;
-            operations.datastore.apply_overrides(&overrides).await?;
+            operations.apply_overrides(&overrides).await?;
         }
     }
     Ok(Value::Null)
