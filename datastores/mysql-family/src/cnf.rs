@@ -12,6 +12,7 @@ mod line;
 mod tests;
 
 use line::{Kind, Line};
+use managed::OptionFile;
 
 /// An option file. Printing it gives back every byte it was read from, except
 /// for the lines that were changed.
@@ -163,6 +164,18 @@ impl Document {
         for line in &mut self.lines {
             line.terminate();
         }
+    }
+}
+
+impl OptionFile for Document {
+    const EXTENSION: &'static str = "cnf";
+
+    fn parse(text: &str) -> Self {
+        Self::parse(text)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.options().next().is_none()
     }
 }
 

@@ -11,16 +11,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use datastore::{Error, PrepareRequest, Result};
 use guest::{Attributes, Command};
+use managed::{Configurations, OptionFile as _};
 use tracing::{info, warn};
 
-use crate::cnf::{Document, is_server_group};
+use crate::cnf::{Document, is_server_group, same_name};
 use crate::errors::os_error;
 use crate::overrides::{COMMON, Group, Overrides, PUBLIC, SERVER_SECTION, document_of};
 use crate::{Flavor, Server, ServerVersion};
 
 /// More refused options than any template has.
 const MAX_REFUSED: usize = 100;
+
 const SERVER_ID: &str = "server_id";
+
+/// What stands before a line that the server refuses.
+const REFUSED: &str = "Refused by the server";
 
 /// Makes names of files under check unique within this process.
 static CHECKS: AtomicU32 = AtomicU32::new(0);
@@ -41,34 +46,58 @@ impl<F: Flavor> Server<F> {
         let data_dir = layout.data_dir();
         system.set(SERVER_SECTION, "datadir", data_dir.to_str());
         overrides.write(Group::SystemLate, COMMON, &system)?;
-        if request.overrides.is_empty() {
-            overrides.remove(Group::User, COMMON)?;
-        } else {
-            overrides.write(Group::User, COMMON, &user)?;
-        }
-        self.write_base(&base)
+        overrides.put(Group::User, COMMON, &user)?;
+        self.write_base(base)
     }
 
-    /// Replaces the base file and keeps the server's id: templates carry a new
-    /// one each time they are rendered, and a server whose id changes is a
-    /// stranger to its replicas.
+    /// Replaces the base file.
     pub(crate) async fn replace_base(&self, contents: &str) -> Result<()> {
         let version = self.installed_version().await?;
-        let mut base = self.base_document(contents, &version).await?;
-        let old = guest::read_optional(&self.settings.layout.base_config).map_err(os_error)?;
-        let old = Document::parse(&old.unwrap_or_default());
-        if let Some(Some(id)) = old.get(SERVER_SECTION, SERVER_ID)
-            && base.get(SERVER_SECTION, SERVER_ID) != Some(Some(id))
-        {
-            base.set(SERVER_SECTION, SERVER_ID, Some(id));
-        }
-        self.write_base(&base)
+        let base = self.base_document(contents, &version).await?;
+        self.write_base(base)
     }
 
-    fn write_base(&self, base: &Document) -> Result<()> {
+    /// The files that others decide about, and what is remembered of them.
+    pub(crate) fn configurations(&self) -> Configurations<'_, Document> {
+        let layout = &self.settings.layout;
+        Configurations::new(&layout.base_config, &layout.include_dir)
+    }
+
+    /// The present base file.
+    pub(crate) fn present_base(&self) -> Result<Document> {
+        let path = &self.settings.layout.base_config;
+        let text = guest::read_optional(path).map_err(os_error)?;
+        Ok(Document::parse(&text.unwrap_or_default()))
+    }
+
+    fn write_base(&self, mut base: Document) -> Result<()> {
+        self.keep_server_id(&mut base)?;
         let path = &self.settings.layout.base_config;
         guest::write_atomic(path, base.to_string().as_bytes(), &PUBLIC).map_err(os_error)?;
         info!(path = %path.display(), "Base configuration written.");
+        Ok(())
+    }
+
+    /// Keeps the server's id: templates carry a new one each time they are
+    /// rendered, and a server whose id changes is a stranger to its replicas.
+    fn keep_server_id(&self, base: &mut Document) -> Result<()> {
+        let path = self.settings.layout.server_id_file();
+        let known = guest::read_optional(&path).map_err(os_error)?;
+        let is_number = |id: &&str| id.parse::<u32>().is_ok();
+        let known = known.as_deref().map(str::trim).filter(is_number);
+        let present = self.present_base()?;
+        let present = present.get(SERVER_SECTION, SERVER_ID).flatten();
+        let given = base.get(SERVER_SECTION, SERVER_ID).flatten();
+        let Some(id) = known.or(present.filter(is_number)).or(given) else {
+            return Ok(());
+        };
+        let id = id.to_owned();
+        if known.is_none() {
+            guest::write_atomic(&path, id.as_bytes(), &PUBLIC).map_err(os_error)?;
+        }
+        if given != Some(&id) {
+            base.set(SERVER_SECTION, SERVER_ID, Some(&id));
+        }
         Ok(())
     }
 
@@ -82,51 +111,60 @@ impl<F: Flavor> Server<F> {
             warn!(dir = %include_dir.display(), "The base configuration does not include the overrides; added.");
             base.add_include_dir(&include_dir.to_string_lossy());
         }
-        for name in self.refused_options(&base, version).await? {
+        for name in self.examine(&base, version).await?.refused {
             warn!(option = name, %version, "The server refuses an option of the base configuration; left out.");
-            base.comment_out(is_server_group, &name, &format!("Refused by {version}"));
+            base.comment_out(is_server_group, &name, REFUSED);
         }
         Ok(base)
     }
 
-    /// Refuses parameters of a configuration group that the server refuses.
-    async fn check_user_parameters(
+    /// Refuses parameters of a configuration group that the server refuses, or
+    /// would take other values for.
+    pub(crate) async fn check_user_parameters(
         &self,
         base: &Document,
         user: &Document,
         version: &ServerVersion,
     ) -> Result<()> {
-        if user.options().next().is_none() {
+        if user.is_empty() {
             return Ok(());
         }
-        let both = Document::parse(&format!("{}\n{user}", base.without_includes()));
-        let refused = self.refused_options(&both, version).await?;
-        if refused.is_empty() {
-            return Ok(());
+        let mut base = base.without_includes();
+        for option in user.options() {
+            base.comment_out(is_server_group, option.name, "Replaced");
         }
-        Err(Error::bad_request(format!(
-            "{version} does not know parameter {} of the configuration group",
-            refused.join(", ")
-        )))
+        let both = Document::parse(&format!("{base}\n{user}"));
+        let found = self.examine(&both, version).await?;
+        if !found.refused.is_empty() {
+            return Err(Error::bad_request(format!(
+                "{version} does not know parameter {} of the configuration group",
+                found.refused.join(", ")
+            )));
+        }
+        let asked = |name: &str| user.options().any(|option| same_name(option.name, name));
+        let mut adjusted = found.said.lines().filter_map(adjusted_option);
+        match adjusted.find(|(name, _)| asked(name)) {
+            None => Ok(()),
+            Some((name, what)) => Err(Error::bad_request(format!(
+                "{version} does not take the value of parameter {name} of the configuration \
+                 group: {what}"
+            ))),
+        }
     }
 
-    /// Names of the options in `document` that the server does not know.
-    async fn refused_options(
-        &self,
-        document: &Document,
-        version: &ServerVersion,
-    ) -> Result<Vec<String>> {
+    /// Finds the options in `document` that the server does not know.
+    async fn examine(&self, document: &Document, version: &ServerVersion) -> Result<Examined> {
         let mut document = document.without_includes();
         let mut refused = Vec::new();
         // Servers name one refused option at a time, or all: the list is
         // complete when they are content.
         while refused.len() <= MAX_REFUSED {
-            let complaint = match self.check(&document, version).await? {
-                None => return Ok(refused),
-                Some(complaint) => complaint,
-            };
+            let (accepted, said) = self.check(&document, version).await?;
+            if accepted {
+                return Ok(Examined { refused, said });
+            }
             let before = refused.len();
-            for name in complaint.lines().filter_map(unknown_option) {
+            for name in said.lines().filter_map(unknown_option) {
                 if document.comment_out(is_server_group, name, "Refused") > 0 {
                     refused.push(name.to_owned());
                 }
@@ -134,7 +172,7 @@ impl<F: Flavor> Server<F> {
             if refused.len() == before {
                 return Err(Error::bad_request(format!(
                     "{version} refuses the configuration: {}",
-                    errors_of(&complaint)
+                    errors_of(&said)
                 )));
             }
         }
@@ -143,8 +181,9 @@ impl<F: Flavor> Server<F> {
         )))
     }
 
-    /// Lets the server read `document`; returns its complaint, if any.
-    async fn check(&self, document: &Document, version: &ServerVersion) -> Result<Option<String>> {
+    /// Lets the server read `document`; whether it would start with it, and
+    /// what it says.
+    async fn check(&self, document: &Document, version: &ServerVersion) -> Result<(bool, String)> {
         let account = &self.settings.account;
         let owner = Some((account.uid, account.gid));
         let file = CheckedFile::new(self.settings.layout.config_dir());
@@ -163,11 +202,17 @@ impl<F: Flavor> Server<F> {
             .output()
             .await
             .map_err(os_error)?;
-        Ok(
-            (!output.status.success())
-                .then(|| String::from_utf8_lossy(&output.stderr).into_owned()),
-        )
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.success(), said))
     }
+}
+
+/// What a server thinks of an option file.
+struct Examined {
+    /// Options that it does not know.
+    refused: Vec<String>,
+    /// What it says about the others.
+    said: String,
 }
 
 /// A file that is gone when the check is over, whatever its outcome.
@@ -210,8 +255,17 @@ fn unknown_option(line: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
+/// The option that a line of a server's log gives another value, and how it
+/// says so: `option 'max_connections': unsigned value 200000 adjusted to 100000`.
+fn adjusted_option(line: &str) -> Option<(&str, &str)> {
+    let (_, rest) = line.split_once("option '")?;
+    let (name, what) = rest.split_once("': ")?;
+    what.contains(" adjusted to ")
+        .then(|| (name, what.trim_end_matches('.')))
+}
+
 /// The lines of a complaint that say what is wrong.
-fn errors_of(complaint: &str) -> String {
+pub(crate) fn errors_of(complaint: &str) -> String {
     let errors: Vec<&str> = complaint
         .lines()
         .filter(|line| line.contains("[ERROR]") && !line.ends_with("Aborting"))
@@ -257,6 +311,20 @@ mod tests {
         ] {
             assert_eq!(unknown_option(line), name, "{line}");
         }
+    }
+
+    #[test]
+    fn other_values_are_noticed() {
+        let line = "2026-11-22 13:52:18 0 [Warning] option 'max_connections': unsigned value 200000 adjusted to 100000.";
+        assert_eq!(
+            adjusted_option(line),
+            Some((
+                "max_connections",
+                "unsigned value 200000 adjusted to 100000"
+            ))
+        );
+        let other = "[Warning] option 'x': boolean value 'y' was not recognized. Set to OFF.";
+        assert_eq!(adjusted_option(other), None);
     }
 
     #[test]

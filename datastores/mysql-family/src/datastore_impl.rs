@@ -9,6 +9,7 @@ use datastore::{
     PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServerLog, ServiceStatus,
     StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
 };
+use serde_json::Value;
 use tracing::error;
 
 use crate::errors::os_error;
@@ -149,6 +150,19 @@ impl<F: Flavor> Datastore for Server<F> {
         }
         // Not running: what would run.
         Ok(self.installed_version().await?.text)
+    }
+
+    async fn update_overrides(
+        &self,
+        overrides: &BTreeMap<String, Value>,
+        _remove: bool,
+    ) -> Result<()> {
+        // The group is written as a whole: what is not in it any more is gone.
+        self.replace_user_parameters(overrides).await
+    }
+
+    async fn apply_overrides(&self, overrides: &BTreeMap<String, Value>) -> Result<bool> {
+        self.apply_group(overrides).await
     }
 
     async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {

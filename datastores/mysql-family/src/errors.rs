@@ -1,6 +1,7 @@
 //! From what the server or the system said to what the user is told.
 
 use datastore::{Error, ErrorKind};
+pub(crate) use managed::os_error;
 
 use crate::session::SqlError;
 
@@ -14,6 +15,11 @@ pub(crate) mod code {
     pub(crate) const COLLATION_MISMATCH: u16 = 1253;
     pub(crate) const UNKNOWN_COLLATION: u16 = 1273;
     pub(crate) const UNKNOWN_VARIABLE: u16 = 1193;
+    pub(crate) const SESSION_VARIABLE: u16 = 1228;
+    pub(crate) const NO_DEFAULT: u16 = 1230;
+    const WRONG_VALUE: u16 = 1231;
+    const WRONG_TYPE: u16 = 1232;
+    pub(crate) const READ_ONLY_VARIABLE: u16 = 1238;
     pub(crate) const OPTION_PREVENTS_STATEMENT: u16 = 1290;
     const DATABASE_EXISTS: u16 = 1007;
     const UNKNOWN_DATABASE: u16 = 1049;
@@ -44,7 +50,9 @@ pub(crate) mod code {
             | CREDENTIALS_CONTRADICT_HISTORY
             | UNKNOWN_CHARSET
             | COLLATION_MISMATCH
-            | UNKNOWN_COLLATION => ErrorKind::BadRequest,
+            | UNKNOWN_COLLATION
+            | WRONG_VALUE
+            | WRONG_TYPE => ErrorKind::BadRequest,
             LOCK_WAIT_TIMEOUT => ErrorKind::Timeout,
             _ => ErrorKind::Failed,
         }
@@ -66,20 +74,6 @@ pub(crate) fn sql_error(what: impl std::fmt::Display, error: SqlError) -> Error 
         other => format!("Cannot {what}: {other}"),
     };
     Error::with_source(kind, message, error)
-}
-
-/// An error of the operating system, whose text names path or program.
-pub(crate) fn os_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let message = capitalised(&error.to_string());
-    Error::with_source(ErrorKind::Failed, message, error)
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod apply;
 mod backup;
 mod clone;
 pub mod cnf;
@@ -40,6 +41,7 @@ mod tls;
 mod tls_accounts;
 mod tool;
 mod users;
+mod variable;
 mod version;
 mod xtrabackup;
 

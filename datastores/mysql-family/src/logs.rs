@@ -12,6 +12,7 @@ use guest::Attributes;
 use tracing::{info, warn};
 
 use crate::cnf::Document;
+use crate::config::errors_of;
 use crate::errors::{os_error, sql_error};
 use crate::overrides::{Group, Overrides, SERVER_SECTION};
 use crate::session::{Session, SqlResult};
@@ -144,9 +145,17 @@ impl<F: Flavor> Server<F> {
         guest::write_atomic(path, b"", &attributes).map_err(os_error)
     }
 
-    /// The last words of the server.
-    pub(crate) fn error_log_tail(&self) -> String {
-        tail_of(&self.settings.layout.error_log).unwrap_or_default()
+    /// The size of the error log.
+    pub(crate) fn error_log_size(&self) -> u64 {
+        let path = &self.settings.layout.error_log;
+        std::fs::metadata(path).map_or(0, |found| found.len())
+    }
+
+    /// What the server has said was wrong since its log was of size `since`;
+    /// its last words if it has called nothing so.
+    pub(crate) fn said_since(&self, since: u64) -> String {
+        let tail = tail_of(&self.settings.layout.error_log, since);
+        errors_of(&tail.unwrap_or_default())
     }
 
     /// Begins log files anew that have grown too large.
@@ -224,11 +233,12 @@ async fn run_all(session: &mut Session, statements: &[String]) -> SqlResult<()> 
     Ok(())
 }
 
-fn tail_of(path: &Path) -> std::io::Result<String> {
+/// The last lines of a file that was of size `since`.
+fn tail_of(path: &Path, since: u64) -> std::io::Result<String> {
     use std::os::unix::fs::FileExt as _;
     let file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();
-    let offset = size.saturating_sub(TAIL);
+    let offset = size.saturating_sub(TAIL).max(since.min(size));
     let mut bytes = vec![0; usize::try_from(size - offset).unwrap_or_default()];
     file.read_exact_at(&mut bytes, offset)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -244,12 +254,15 @@ mod tests {
     fn the_tail_of_a_log_is_its_last_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        assert!(tail_of(&path).is_err());
+        assert!(tail_of(&path, 0).is_err());
         let lines: Vec<String> = (0..1000).map(|n| format!("line {n}")).collect();
         std::fs::write(&path, lines.join("\n")).unwrap();
-        assert_eq!(tail_of(&path).unwrap(), lines[985..].join("\n"));
+        assert_eq!(tail_of(&path, 0).unwrap(), lines[985..].join("\n"));
+        let last = std::fs::metadata(&path).unwrap().len() - 8;
+        assert_eq!(tail_of(&path, last).unwrap(), "line 999");
         std::fs::write(&path, "one\n").unwrap();
-        assert_eq!(tail_of(&path).unwrap(), "one");
+        assert_eq!(tail_of(&path, 0).unwrap(), "one");
+        assert_eq!(tail_of(&path, 100).unwrap(), "");
     }
 
     #[test]

@@ -1,140 +1,45 @@
-//! Override files: `<group>-<NNN>-<id>.cnf` in the directory that the base
-//! file includes. Servers read them in the order of their names, so a later
-//! group wins (`trove/guestagent/common/configuration.py`).
+//! What configuration groups may set, as an override file.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use datastore::{Error, Result};
-use guest::Attributes;
+pub(crate) use managed::{COMMON, Group, PUBLIC};
 use serde_json::Value;
 
-use crate::cnf::Document;
-use crate::errors::os_error;
+use crate::cnf::{Document, same_name};
+
+/// The override files.
+pub(crate) type Overrides<'a> = managed::Overrides<'a, Document>;
 
 /// The section that configuration groups and the agent's own settings go to.
 pub(crate) const SERVER_SECTION: &str = "mysqld";
-/// Overrides are public, and the server may not write what it obeys.
-pub(crate) const PUBLIC: Attributes = Attributes {
-    mode: 0o644,
-    owner: None,
-};
 
-/// Who an override file belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// The agent's, weaker than the tenant's.
-    SystemEarly,
-    /// The attached configuration group.
-    User,
-    /// The agent, stronger than the tenant.
-    SystemLate,
-}
-
-impl Group {
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::SystemEarly => "10-system",
-            Self::User => "20-user",
-            Self::SystemLate => "50-system",
-        }
-    }
-}
-
-/// The id of the files that every guest has.
-pub(crate) const COMMON: &str = "common";
-
-/// The directory of override files.
-pub(crate) struct Overrides<'a> {
-    dir: &'a Path,
-}
-
-impl<'a> Overrides<'a> {
-    pub(crate) fn new(dir: &'a Path) -> Self {
-        Self { dir }
-    }
-
-    /// The file of `(group, id)`; empty when there is none.
-    pub(crate) fn read(&self, group: Group, id: &str) -> Result<Document> {
-        let text = match self.find(group, id)? {
-            Some(path) => guest::read_optional(&path).map_err(os_error)?,
-            None => None,
-        };
-        Ok(Document::parse(&text.unwrap_or_default()))
-    }
-
-    /// Writes the file of `(group, id)`, a new one behind the group's others.
-    pub(crate) fn write(&self, group: Group, id: &str, document: &Document) -> Result<()> {
-        let path = match self.find(group, id)? {
-            Some(path) => path,
-            None => {
-                let index = self.files(group)?.last().map_or(1, |file| file.index + 1);
-                self.dir
-                    .join(format!("{}-{index:03}-{id}.cnf", group.prefix()))
-            }
-        };
-        guest::write_atomic(&path, document.to_string().as_bytes(), &PUBLIC).map_err(os_error)
-    }
-
-    /// Removes the file of `(group, id)`, if there is one.
-    pub(crate) fn remove(&self, group: Group, id: &str) -> Result<()> {
-        if let Some(path) = self.find(group, id)? {
-            guest::remove_if_exists(&path).map_err(os_error)?;
-        }
-        Ok(())
-    }
-
-    fn find(&self, group: Group, id: &str) -> Result<Option<PathBuf>> {
-        let found = self.files(group)?.into_iter().find(|file| file.id == id);
-        Ok(found.map(|file| file.path))
-    }
-
-    /// Files of a group by index.
-    fn files(&self, group: Group) -> Result<Vec<OverrideFile>> {
-        let failed = |error: std::io::Error| {
-            Error::with_source(
-                datastore::ErrorKind::Failed,
-                format!("Read directory {}: {error}", self.dir.display()),
-                error,
-            )
-        };
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(self.dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            files.extend(OverrideFile::of(&path, group));
-        }
-        files.sort_by_key(|file| file.index);
-        Ok(files)
-    }
-}
-
-struct OverrideFile {
-    index: u32,
-    id: String,
-    path: PathBuf,
-}
-
-impl OverrideFile {
-    fn of(path: &Path, group: Group) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.strip_suffix(".cnf")?;
-        let (index, id) = name
-            .strip_prefix(group.prefix())?
-            .strip_prefix('-')?
-            .split_once('-')?;
-        Some(Self {
-            index: index.parse().ok()?,
-            id: id.to_owned(),
-            path: path.to_owned(),
-        })
-    }
-}
+/// Options that are the guest's own business, whoever asks: without them it
+/// would not find its server, or somebody else would.
+const RESERVED: [&str; 13] = [
+    "basedir",
+    "datadir",
+    "init_file",
+    "log_error",
+    "pid_file",
+    "plugin_dir",
+    "plugin_load",
+    "plugin_load_add",
+    "port",
+    "skip_grant_tables",
+    "skip_networking",
+    "socket",
+    "user",
+];
 
 /// Parameters of a configuration group as an option file.
 pub(crate) fn document_of(parameters: &BTreeMap<String, Value>) -> Result<Document> {
     let mut document = Document::default();
     for (name, value) in parameters {
-        check_name(name)?;
-        document.set(SERVER_SECTION, name, text_of(name, value)?.as_deref());
+        // The control plane takes names in any case, MySQL in lower case only.
+        let name = name.to_ascii_lowercase();
+        check_name(&name)?;
+        document.set(SERVER_SECTION, &name, text_of(&name, value)?.as_deref());
     }
     Ok(document)
 }
@@ -146,13 +51,21 @@ fn check_name(name: &str) -> Result<()> {
         && name
             .bytes()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.'));
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::bad_request(format!(
+    if !valid {
+        return Err(Error::bad_request(format!(
             "{name:?} is not the name of a parameter"
-        )))
+        )));
     }
+    let plain = ["loose-", "loose_"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
+    if RESERVED.iter().any(|own| same_name(own, plain)) {
+        return Err(Error::bad_request(format!(
+            "Parameter {name} belongs to the guest agent and cannot be changed"
+        )));
+    }
+    Ok(())
 }
 
 /// A value as the server reads it: numbers and strings as they came, flags as
@@ -210,7 +123,7 @@ mod tests {
     #[test]
     fn values_are_written_verbatim() {
         let document = document_of(&parameters(json!({
-            "max_connections": 200,
+            "Max_Connections": 200,
             "local_infile": true,
             "long_query_time": 0.5,
             "sql_mode": "ANSI,STRICT_ALL_TABLES",
@@ -221,8 +134,8 @@ mod tests {
         .unwrap();
         assert_eq!(
             document.to_string(),
-            "[mysqld]\ninit_connect = \"SET @a = 1 # note\"\nlocal_infile = 1\n\
-             long_query_time = 0.5\nmax_connections = 200\nskip_name_resolve\n\
+            "[mysqld]\nmax_connections = 200\ninit_connect = \"SET @a = 1 # note\"\n\
+             local_infile = 1\nlong_query_time = 0.5\nskip_name_resolve\n\
              sql_mode = ANSI,STRICT_ALL_TABLES\ntmp_table_size = 0644\n"
         );
     }
@@ -238,51 +151,11 @@ mod tests {
             json!({"#a": 1}),
             json!({"!include /x": null}),
             json!({"a": [1]}),
+            json!({"DataDir": "/tmp"}),
+            json!({"Init-File": "/tmp/x"}),
+            json!({"loose_socket": "/tmp/x"}),
         ] {
             assert!(document_of(&parameters(value.clone())).is_err(), "{value}");
         }
-    }
-
-    #[test]
-    fn files_are_numbered_and_found_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let overrides = Overrides::new(dir.path());
-        let document = Document::parse("[mysqld]\na = 1\n");
-        overrides
-            .write(Group::SystemLate, COMMON, &document)
-            .unwrap();
-        overrides
-            .write(Group::SystemLate, "slave-replication", &document)
-            .unwrap();
-        overrides
-            .write(Group::SystemLate, COMMON, &Document::parse("x\n"))
-            .unwrap();
-        overrides.write(Group::User, COMMON, &document).unwrap();
-        let mut names: Vec<String> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(
-            names,
-            [
-                "20-user-001-common.cnf",
-                "50-system-001-common.cnf",
-                "50-system-002-slave-replication.cnf"
-            ]
-        );
-        assert_eq!(
-            overrides
-                .read(Group::SystemLate, COMMON)
-                .unwrap()
-                .to_string(),
-            "x\n"
-        );
-        overrides.remove(Group::User, COMMON).unwrap();
-        overrides.remove(Group::User, COMMON).unwrap();
-        assert_eq!(
-            overrides.read(Group::User, COMMON).unwrap(),
-            Document::default()
-        );
     }
 }

@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use datastore::{Error, ErrorKind, Result};
+use datastore::{Error, Result};
 use guest::{Account, Attributes};
+pub(crate) use managed::io_failed;
 use tracing::warn;
 
 use crate::errors::os_error;
@@ -112,12 +113,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// An error of the kernel about a path.
-pub(crate) fn io_failed(action: &str, path: &Path, error: io::Error) -> Error {
-    let text = format!("Cannot {action} {}: {error}", path.display());
-    Error::with_source(ErrorKind::Failed, text, error)
 }
 
 #[cfg(test)]

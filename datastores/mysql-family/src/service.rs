@@ -20,9 +20,7 @@ const JOURNAL_LINES: u32 = 15;
 impl<F: Flavor> Server<F> {
     /// Starts the server now and at every boot, and waits until it answers.
     pub(crate) async fn start_and_wait(&self) -> Result<()> {
-        marker::ensure_complete(&self.settings.layout)?;
-        self.disarm_first_start();
-        self.bring_up(false).await
+        self.start_anew(false).await
     }
 
     /// Starts the server if its unit is enabled and neither up nor on its way.
@@ -38,30 +36,69 @@ impl<F: Flavor> Server<F> {
     /// Stops the server if it runs, and starts it like
     /// [`start_and_wait`](Self::start_and_wait).
     pub(crate) async fn restart_and_wait(&self) -> Result<()> {
+        self.start_anew(true).await
+    }
+
+    async fn start_anew(&self, restart: bool) -> Result<()> {
         marker::ensure_complete(&self.settings.layout)?;
         self.disarm_first_start();
-        self.bring_up(true).await
+        self.bring_up_or_roll_back(restart).await
+    }
+
+    /// (Re)starts the server; if its configuration has changed and it does not
+    /// start, with the one before.
+    async fn bring_up_or_roll_back(&self, restart: bool) -> Result<()> {
+        let refusal = match self.bring_up(restart).await {
+            // One that is slow is not helped by other files.
+            Err(error) if error.kind() == ErrorKind::Failed => error,
+            done => return done,
+        };
+        let trial = self.configurations().try_last(refusal)?;
+        Err(trial.end(self.bring_up(false).await))
     }
 
     pub(crate) async fn bring_up(&self, restart: bool) -> Result<()> {
-        let limit = self.settings.state_change_wait_time;
+        self.bring_up_within(restart, self.settings.state_change_wait_time)
+            .await
+    }
+
+    /// The same for a start that may take longer than others.
+    pub(crate) async fn bring_up_within(&self, restart: bool, limit: Duration) -> Result<()> {
         let started = Instant::now();
         // A start limit reached earlier must not forbid this start.
-        if self.unit.state().await.map_err(service_error)?.active == ActiveState::Failed
+        let before = self.unit.state().await.map_err(service_error)?.active;
+        if before == ActiveState::Failed
             && let Err(error) = self.unit.reset_failed().await
         {
             warn!(%error, "Failed state of the unit not reset.");
         }
         self.open_error_log()?;
+        let log = self.error_log_size();
         self.unit.enable().await.map_err(service_error)?;
         let result = match restart {
             true => self.unit.restart(limit).await,
             false => self.unit.start(limit).await,
         };
-        result.map_err(service_error)?;
-        self.wait_healthy(started, limit).await?;
+        let up = match result {
+            Ok(()) => self.wait_healthy(started, limit).await,
+            Err(error) => Err(service_error(error)),
+        };
+        up.map_err(|error| self.with_server_words(error, log))?;
+        // One that ran already may have other files than it was started with.
+        let has_started = restart || before != ActiveState::Active;
+        if has_started && let Err(error) = self.configurations().remember() {
+            warn!(%error, "Configuration that works not remembered.");
+        }
         self.settle_tls().await;
         Ok(())
+    }
+
+    /// Adds what the server has said since its log was of size `since`.
+    fn with_server_words(&self, error: Error, since: u64) -> Error {
+        match self.said_since(since) {
+            said if said.is_empty() => error,
+            said => Error::with_source(error.kind(), format!("{error}\n{said}"), error),
+        }
     }
 
     /// Waits until the server answers. systemd has called it ready already;
@@ -105,16 +142,12 @@ impl<F: Flavor> Server<F> {
 
     async fn start_error(&self, what: &str, died: bool) -> Error {
         let journal = self.unit.journal_tail(JOURNAL_LINES).await;
-        let said = self.error_log_tail();
         let kind = if died {
             ErrorKind::Failed
         } else {
             ErrorKind::Timeout
         };
-        Error::new(
-            kind,
-            format!("{} {what}: {journal}\n{said}", self.unit.name()),
-        )
+        Error::new(kind, format!("{} {what}: {journal}", self.unit.name()))
     }
 
     /// Stops the server and keeps it down over a reboot.

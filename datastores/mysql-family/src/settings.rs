@@ -93,6 +93,11 @@ impl Layout {
         self.mount_point.join("conf.d")
     }
 
+    /// The server's id in replication, which outlives its configuration.
+    pub(crate) fn server_id_file(&self) -> PathBuf {
+        self.credentials_dir().join("server_id")
+    }
+
     /// Statements of the first start; exists only for its duration.
     pub fn init_file(&self) -> PathBuf {
         self.mount_point.join(".first-start.sql")

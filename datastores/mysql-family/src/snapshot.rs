@@ -90,6 +90,8 @@ impl<F: Flavor> Server<F> {
             let path = layout.credentials_dir().join(format!("{user}.cnf"));
             guest::remove_if_exists(&path).map_err(os_error)?;
         }
+        // A copy must not pass for the original.
+        guest::remove_if_exists(&layout.server_id_file()).map_err(os_error)?;
         self.install_configuration(request).await?;
         self.finish_data_dir().await
     }

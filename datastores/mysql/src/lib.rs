@@ -40,7 +40,8 @@ impl Flavor for MysqlFlavor {
         // MySQL manual, "Server Configuration Validation". Before, the help
         // text was the only run that reads all options and starts nothing.
         let arguments: &[&str] = match version.is_at_least(Vendor::MySql, (8, 0, 16)) {
-            true => &["--validate-config"],
+            // With warnings, of values that it would replace.
+            true => &["--validate-config", "--log-error-verbosity=2"],
             false => &["--verbose", "--help", "--skip-log-bin"],
         };
         arguments.iter().map(OsString::from).collect()

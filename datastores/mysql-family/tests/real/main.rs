@@ -16,6 +16,7 @@ mod clone;
 mod config;
 mod databases;
 mod first_start;
+mod groups;
 mod harness;
 mod logs;
 mod root;
@@ -37,6 +38,7 @@ fn cases(product: Product) -> Cases {
     access::cases(&mut cases, product);
     root::cases(&mut cases);
     config::cases(&mut cases);
+    groups::cases(&mut cases);
     logs::cases(&mut cases);
     tls::cases(&mut cases, product);
     cases
