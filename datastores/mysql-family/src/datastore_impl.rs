@@ -165,6 +165,10 @@ impl<F: Flavor> Datastore for Server<F> {
         self.apply_group(overrides).await
     }
 
+    async fn rebuild(&self, request: &PrepareRequest, tls: Option<TlsMode>) -> Result<()> {
+        self.take_over_volume(request, tls).await
+    }
+
     async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
         self.begin_backup(request).await
     }

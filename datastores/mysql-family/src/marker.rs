@@ -20,6 +20,9 @@ pub(crate) enum Marker {
     /// It came with a snapshot and still has its former owner's settings.
     /// Its data is the tenant's.
     TakingOver,
+    /// Its accounts are not the agent's yet: the next start makes them so. Its
+    /// data is the tenant's.
+    Adopting,
     /// The server has the clone plugin for a backup only. It keeps plugins over
     /// a crash in the middle of one.
     ClonePlugin,
@@ -31,6 +34,7 @@ impl Marker {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
             Self::TakingOver => ".taking-over",
+            Self::Adopting => ".adopting",
             Self::ClonePlugin => ".temporary-clone-plugin",
         })
     }
@@ -81,6 +85,8 @@ mod tests {
         ensure_complete(&layout).unwrap();
         // An initialisation is caught by the first start itself.
         Marker::Initialising.set(&layout).unwrap();
+        // And a takeover goes on with the next one.
+        Marker::Adopting.set(&layout).unwrap();
         ensure_complete(&layout).unwrap();
         for marker in [Marker::Restoring, Marker::TakingOver] {
             marker.set(&layout).unwrap();

@@ -194,11 +194,18 @@ impl<F: Flavor> Server<F> {
         self.check_data_version().await
     }
 
-    /// The last work on the data directory, whoever filled it.
+    /// The last work on the data directory of a copy, whoever filled it.
     pub(crate) async fn finish_data_dir(&self) -> Result<()> {
+        let identity = self.settings.layout.data_dir().join(IDENTITY);
+        guest::remove_if_exists(&identity).map_err(os_error)?;
+        self.own_data_dir().await
+    }
+
+    /// Makes the data the server's, and nobody else's, and sees to it that it
+    /// is on the disk.
+    pub(crate) async fn own_data_dir(&self) -> Result<()> {
         let (layout, account) = (&self.settings.layout, &self.settings.account);
         let data_dir = layout.data_dir();
-        guest::remove_if_exists(&data_dir.join(IDENTITY)).map_err(os_error)?;
         let owner = (account.uid, account.gid);
         let narrow = move || {
             own(&data_dir, owner)
@@ -260,8 +267,10 @@ pub(crate) fn own(dir: &Path, owner: (u32, u32)) -> io::Result<()> {
         if (found.uid(), found.gid()) != owner {
             lchown(path, Some(owner.0), Some(owner.1))?;
         }
-        if !found.is_symlink() && found.mode() & 0o7777 != mode {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        // Never more than there was, except for the owner: it may be a key.
+        let wanted = found.mode() & mode | mode & 0o700;
+        if !found.is_symlink() && found.mode() & 0o7777 != wanted {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
         }
         Ok(())
     };

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use archive::FILE_MODE;
-use datastore::{Error, ErrorKind, Restored, Result};
-use guest::{Attributes, Command};
+use datastore::{Restored, Result};
+use guest::Attributes;
 use tracing::{error, info, warn};
 
 use crate::cnf::Document;
@@ -19,9 +19,7 @@ use crate::init::{FirstStart, insecure};
 use crate::marker::Marker;
 use crate::overrides::{COMMON, Group, Overrides, SERVER_SECTION};
 use crate::root::has_account_lock;
-use crate::scratch::{BACKUP, Scratch};
 use crate::session::{Session, SqlResult};
-use crate::tool::write_options;
 use crate::{Flavor, Server, ServerVersion, Vendor, password, snapshot, sql};
 
 /// Where the binary log stood: file, position, GTIDs.
@@ -35,12 +33,8 @@ pub(crate) const TEMPORARY_PLUGIN: &str = "plugin = temporary";
 /// Files that tell how a backup was made; tools write them at its end.
 /// MariaDB has its own names since 11.1.
 pub(crate) const INFO_FILES: [&str; 3] = ["xtrabackup_info", "mariadb_backup_info", CLONE_INFO];
-/// Files of MariaDB servers that tell for which version the data is.
-const UPGRADE_FILES: [&str; 2] = ["mariadb_upgrade_info", "mysql_upgrade_info"];
 /// Unknown options with this prefix do no harm: not all versions have both.
 const NO_REPLICATION: &str = "loose_skip_slave_start\nloose_skip_replica_start\n";
-/// System tables are small, but checks read all others.
-const UPGRADE_LIMIT: Duration = Duration::from_secs(4 * 3600);
 const DEFAULT_DATA_FILE_PATH: &str = "ibdata1:12M:autoextend";
 const DEFAULT_PAGE_SIZE: &str = "16384";
 
@@ -59,37 +53,7 @@ pub(crate) fn value_in(path: &Path, key: &str) -> Result<Option<String>> {
     }))
 }
 
-/// The version of the server that wrote the data, if it says so.
-fn data_version(data_dir: &Path) -> Result<Option<ServerVersion>> {
-    if let Some(path) = find_file(data_dir, &UPGRADE_FILES) {
-        let text = guest::read_optional(&path).map_err(os_error)?;
-        return Ok(text.as_deref().and_then(ServerVersion::parse));
-    }
-    let Some(path) = find_file(data_dir, &INFO_FILES) else {
-        return Ok(None);
-    };
-    let text = value_in(&path, "server_version")?;
-    Ok(text.as_deref().and_then(ServerVersion::parse))
-}
-
 impl<F: Flavor> Server<F> {
-    /// Refuses data of another product or of a newer release series, which no
-    /// server takes back.
-    pub(crate) async fn check_data_version(&self) -> Result<()> {
-        let installed = self.installed_version().await?;
-        let Some(data) = data_version(&self.settings.layout.data_dir())? else {
-            return Ok(());
-        };
-        if data.vendor != installed.vendor || data.series() > installed.series() {
-            return Err(Error::bad_request(format!(
-                "The data was written by {data}, which {installed} cannot read: choose a \
-                 datastore version with at least {}.{}",
-                data.number.0, data.number.1
-            )));
-        }
-        Ok(())
-    }
-
     /// Options that the files depend on win over the base configuration,
     /// which may have others: the server would not start.
     pub(crate) fn adopt_server_options(&self) -> Result<()> {
@@ -137,17 +101,28 @@ impl<F: Flavor> Server<F> {
 
     /// The first start; on failure the server stays down.
     pub(crate) async fn start_restored(&self) -> Result<Restored> {
-        let first_start = self.arm_restored_start().await?;
-        let started = self.bring_up(false).await;
-        drop(first_start);
-        let checked = match started {
+        let limit = self.settings.state_change_wait_time;
+        let checked = match self.start_armed(limit).await {
             Ok(()) => self.check_restored().await,
             Err(error) => Err(error),
         };
+        self.down_unless(checked).await
+    }
+
+    /// A start in which accounts and passwords of the agent are made.
+    pub(crate) async fn start_armed(&self, limit: Duration) -> Result<()> {
+        let first_start = self.arm_restored_start().await?;
+        let started = self.bring_up_within(true, limit).await;
+        drop(first_start);
+        started
+    }
+
+    /// Keeps a server down that is not what it should be.
+    pub(crate) async fn down_unless<T>(&self, checked: Result<T>) -> Result<T> {
         if checked.is_err()
             && let Err(error) = self.keep_down().await
         {
-            error!(%error, "Server on incomplete data not stopped.");
+            error!(%error, "Server that is not as it should be not stopped.");
         }
         checked
     }
@@ -155,8 +130,28 @@ impl<F: Flavor> Server<F> {
     /// Checks that the first start has secured the restored data, ends what
     /// the data brought along, and takes the mark of the restore away.
     pub async fn check_restored(&self) -> Result<Restored> {
-        let data_dir = self.settings.layout.data_dir();
         let mut session = self.session().await?;
+        self.check_accounts(&mut session).await?;
+        forget_replication(&mut session)
+            .await
+            .map_err(|error| sql_error("end the replication of the restored data", error))?;
+        if find_file(&self.settings.layout.data_dir(), &[CLONE_INFO]).is_some() {
+            self.finish_clone(&mut session).await?;
+        }
+        let server = session.version().clone();
+        session.close().await;
+        self.upgrade_tables(&server).await?;
+        let root_enabled = self.is_root_unlocked().await?;
+        for marker in [Marker::Restoring, Marker::TakingOver] {
+            marker.remove(&self.settings.layout)?;
+        }
+        info!(root_enabled, "Data restored.");
+        Ok(Restored { root_enabled })
+    }
+
+    /// Checks that nobody gets in whom the data has let in without a password,
+    /// or as the agent.
+    pub(crate) async fn check_accounts(&self, session: &mut Session) -> Result<()> {
         let query = format!(
             "SELECT COUNT(*) FROM mysql.user WHERE {}",
             unwanted(session.version().vendor)
@@ -167,27 +162,7 @@ impl<F: Flavor> Server<F> {
                 "it has anonymous users or an administrator from afar",
             ));
         }
-        self.refuse_open_root().await?;
-        forget_replication(&mut session)
-            .await
-            .map_err(|error| sql_error("end the replication of the restored data", error))?;
-        if find_file(&data_dir, &[CLONE_INFO]).is_some() {
-            self.finish_clone(&mut session).await?;
-        }
-        let server = session.version().clone();
-        session.close().await;
-        if let Some(data) = data_version(&data_dir)?
-            && server.vendor == Vendor::MariaDb
-            && data.series() < server.series()
-        {
-            self.upgrade_tables(&data, &server).await?;
-        }
-        let root_enabled = self.is_root_unlocked().await?;
-        for marker in [Marker::Restoring, Marker::TakingOver] {
-            marker.remove(&self.settings.layout)?;
-        }
-        info!(root_enabled, "Data restored.");
-        Ok(Restored { root_enabled })
+        self.refuse_open_root().await
     }
 
     /// Only the server that runs on a clone knows where the binary log of its
@@ -221,34 +196,6 @@ impl<F: Flavor> Server<F> {
         };
         let path = self.settings.layout.data_dir().join(name);
         guest::write_atomic(&path, text.as_bytes(), &attributes).map_err(os_error)
-    }
-
-    /// MySQL upgrades its system tables by itself, MariaDB has a program.
-    async fn upgrade_tables(&self, data: &ServerVersion, server: &ServerVersion) -> Result<()> {
-        let (layout, account) = (&self.settings.layout, &self.settings.account);
-        let names = ["mariadb-upgrade", "mysql_upgrade"];
-        let program = self.find_tool(&names).ok_or_else(|| {
-            Error::failed(format!(
-                "The data was written by {data} and must be upgraded for {server}, but there is \
-                 no mariadb-upgrade: install mariadb-client in the image"
-            ))
-        })?;
-        let scratch = Scratch::new(&layout.mount_point, BACKUP, "upgrade", account)?;
-        let options = scratch.path().join("options.cnf");
-        let (owner, login) = ((account.uid, account.gid), self.administrator()?);
-        write_options(&options, &layout.base_config, &layout.socket, &login, owner)?;
-        info!(%data, %server, "Upgrading the system tables.");
-        let upgraded = Command::new(program)
-            .arg(format!("--defaults-file={}", options.display()))
-            .user(account.uid, account.gid)
-            .timeout(UPGRADE_LIMIT)
-            .run()
-            .await;
-        scratch.remove().await;
-        upgraded.map(drop).map_err(|error| {
-            let text = format!("Cannot upgrade the restored data from {data} to {server}: {error}");
-            Error::with_source(ErrorKind::Failed, text, error)
-        })
     }
 }
 
@@ -318,27 +265,4 @@ fn statements(root: &Login, os_admin: &Login, version: &ServerVersion) -> String
         );
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_tells_its_version() {
-        let dir = tempfile::tempdir().unwrap();
-        let version = || {
-            data_version(dir.path())
-                .unwrap()
-                .map(|version| version.number)
-        };
-        assert_eq!(version(), None);
-        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        let info = "uuid = 5660481d\nserver_version = 10.11.19-MariaDB-0+deb12u1-log\n";
-        write("xtrabackup_info", info);
-        assert_eq!(version(), Some((10, 11, 19)));
-        // What an upgrade says is newer.
-        write("mysql_upgrade_info", "11.4.2-MariaDB\n");
-        assert_eq!(version(), Some((11, 4, 2)));
-    }
 }

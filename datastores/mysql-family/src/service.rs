@@ -7,8 +7,9 @@ use guest::{ActiveState, ServiceError};
 use tracing::{info, warn};
 
 use crate::errors::os_error;
+use crate::marker::{self, Marker};
 use crate::session::{CONNECT_TIMEOUT, probe};
-use crate::{Flavor, Server, marker};
+use crate::{Flavor, Server};
 
 /// Pause between two probes of a server that is coming up.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +41,12 @@ impl<F: Flavor> Server<F> {
     }
 
     async fn start_anew(&self, restart: bool) -> Result<()> {
-        marker::ensure_complete(&self.settings.layout)?;
+        let layout = &self.settings.layout;
+        marker::ensure_complete(layout)?;
+        if Marker::Adopting.is_set(layout) {
+            // Whoever was taking it over was interrupted.
+            return self.start_adopted().await;
+        }
         self.disarm_first_start();
         self.bring_up_or_roll_back(restart).await
     }

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use tracing::info;
 
 use crate::credentials::{OS_ADMIN, ROOT};
+use crate::data_version::has_data;
 use crate::errors::{os_error, sql_error};
-use crate::init::is_empty;
 use crate::marker::Marker;
 use crate::restored::BINLOG_INFO;
-use crate::scratch::{self, io_failed};
+use crate::scratch;
 use crate::session::{Session, SqlResult};
 use crate::{Flavor, Server, Vendor};
 
@@ -23,8 +23,6 @@ const LOCK_LIMIT: u32 = 60;
 /// The server must not end the session that holds the lock: a year, which is
 /// the most there is.
 const SESSION_LIMIT: u32 = 31_536_000;
-/// Files that a data directory of this family has, whatever its version.
-const SIGNS_OF_DATA: [&str; 3] = ["mysql", "mysql.ibd", "ibdata1"];
 
 impl<F: Flavor> Server<F> {
     /// See [`Datastore::lock_for_snapshot`](datastore::Datastore::lock_for_snapshot).
@@ -64,12 +62,7 @@ impl<F: Flavor> Server<F> {
     pub async fn take_over_snapshot(&self, request: &PrepareRequest) -> Result<()> {
         let layout = &self.settings.layout;
         let data_dir = layout.data_dir();
-        let empty = is_empty(&data_dir).map_err(|e| io_failed("read", &data_dir, e))?;
-        if empty
-            || !SIGNS_OF_DATA
-                .iter()
-                .any(|name| data_dir.join(name).exists())
-        {
+        if !has_data(&data_dir) {
             return Err(Error::failed(format!(
                 "The volume should come from a snapshot, but there is no data of a server in {}: \
                  check that the snapshot is of a volume of this datastore",

@@ -68,6 +68,17 @@ impl<F: Flavor> Server<F> {
         result
     }
 
+    /// Before a start on data that has the files of a mode already.
+    pub(crate) fn put_tls_on(&self, mode: Option<TlsMode>, version: &ServerVersion) -> Result<()> {
+        let document = match mode {
+            None => Document::default(),
+            Some(_) => options(mode, &self.tls_paths(), version)?,
+        };
+        self.write_tls_override(&document)?;
+        self.set_tls_mode(mode);
+        Ok(())
+    }
+
     async fn change_tls(
         &self,
         session: &mut Session,
@@ -214,11 +225,7 @@ impl<F: Flavor> Server<F> {
     }
 
     fn write_tls_override(&self, document: &Document) -> Result<()> {
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        match document.options().next() {
-            None => overrides.remove(Group::SystemLate, ID),
-            Some(_) => overrides.write(Group::SystemLate, ID, document),
-        }
+        Overrides::new(&self.settings.layout.include_dir).put(Group::SystemLate, ID, document)
     }
 }
 
