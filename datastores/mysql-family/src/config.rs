@@ -57,6 +57,19 @@ impl<F: Flavor> Server<F> {
         self.write_base(base)
     }
 
+    /// Fits the base file to another version of the server: options that one
+    /// has refused are tried again. Parameters of the configuration group must
+    /// fit already.
+    pub(crate) async fn refit_base(&self, version: &ServerVersion) -> Result<()> {
+        let text = self.present_base()?.to_string();
+        let text = text.replace(&format!("# {REFUSED}: "), "");
+        let base = self.base_document(&text, version).await?;
+        let overrides = Overrides::new(&self.settings.layout.include_dir);
+        let user = overrides.read(Group::User, COMMON)?;
+        self.check_user_parameters(&base, &user, version).await?;
+        self.write_base(base)
+    }
+
     /// The files that others decide about, and what is remembered of them.
     pub(crate) fn configurations(&self) -> Configurations<'_, Document> {
         let layout = &self.settings.layout;

@@ -169,6 +169,10 @@ impl<F: Flavor> Datastore for Server<F> {
         self.take_over_volume(request, tls).await
     }
 
+    async fn upgrade(&self, target: &str) -> Result<()> {
+        self.go_over_to(target).await
+    }
+
     async fn start_backup(&self, request: &BackupRequest) -> Result<Box<dyn BackupStream>> {
         self.begin_backup(request).await
     }

@@ -42,6 +42,7 @@ mod status;
 mod tls;
 mod tls_accounts;
 mod tool;
+mod upgrade;
 mod users;
 mod variable;
 mod version;
