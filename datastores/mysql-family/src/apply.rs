@@ -66,18 +66,8 @@ impl<F: Flavor> Server<F> {
     /// Gives the running server these parameters, and those that have left the
     /// group what the other files have. Tells whether one waits for a start.
     pub(crate) async fn apply_group(&self, parameters: &BTreeMap<String, Value>) -> Result<bool> {
-        match self.apply_live(parameters).await {
-            Ok(waits) => {
-                self.configurations().forget_replaced()?;
-                Ok(waits)
-            }
-            Err(refusal) => {
-                if let Err(error) = self.configurations().put_group_back() {
-                    error!(%error, "Configuration group not put back.");
-                }
-                Err(refusal)
-            }
-        }
+        let applied = self.apply_live(parameters).await;
+        self.configurations().settle(applied)
     }
 
     async fn apply_live(&self, parameters: &BTreeMap<String, Value>) -> Result<bool> {

@@ -11,6 +11,8 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use line::{Kind, Line};
 use managed::OptionFile;
 
@@ -80,45 +82,12 @@ impl Document {
         self.terminate_lines();
     }
 
-    /// Turns every line that sets `name` in a group chosen by `in_group` into
-    /// a comment that starts with `reason`. Returns how many there were.
-    pub fn comment_out(
-        &mut self,
-        in_group: impl Fn(&str) -> bool,
-        name: &str,
-        reason: &str,
-    ) -> usize {
-        let found: Vec<usize> = self
-            .entries()
-            .filter(|(_, entry)| in_group(entry.group) && same_name(entry.name, name))
-            .map(|(index, _)| index)
-            .collect();
-        for &index in &found {
-            self.lines[index] = self.lines[index].commented(reason);
-        }
-        found.len()
-    }
-
     /// Arguments of every `!includedir`, as written.
     pub fn include_dirs(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().filter_map(|line| match &line.kind {
             Kind::IncludeDir(dir) => Some(dir.as_str()),
             _ => None,
         })
-    }
-
-    /// Adds `!includedir dir` at the end.
-    pub fn add_include_dir(&mut self, dir: &str) {
-        self.lines.push(Line::include_dir(dir));
-        self.terminate_lines();
-    }
-
-    /// The same document without `!include` and `!includedir`.
-    pub fn without_includes(&self) -> Self {
-        let keep = |line: &&Line| !matches!(line.kind, Kind::IncludeDir(_) | Kind::Include);
-        Self {
-            lines: self.lines.iter().filter(keep).cloned().collect(),
-        }
     }
 
     /// Options with the index of their line.
@@ -176,6 +145,34 @@ impl OptionFile for Document {
 
     fn is_empty(&self) -> bool {
         self.options().next().is_none()
+    }
+
+    fn comment_out(&mut self, name: &str, reason: &str) -> usize {
+        let found: Vec<usize> = self
+            .entries()
+            .filter(|(_, entry)| is_server_group(entry.group) && same_name(entry.name, name))
+            .map(|(index, _)| index)
+            .collect();
+        for &index in &found {
+            self.lines[index] = self.lines[index].commented(reason);
+        }
+        found.len()
+    }
+
+    fn includes(&self, dir: &Path) -> bool {
+        self.include_dirs().any(|found| Path::new(found) == dir)
+    }
+
+    fn add_include_dir(&mut self, dir: &str) {
+        self.lines.push(Line::include_dir(dir));
+        self.terminate_lines();
+    }
+
+    fn without_includes(&self) -> Self {
+        let keep = |line: &&Line| !matches!(line.kind, Kind::IncludeDir(_) | Kind::Include);
+        Self {
+            lines: self.lines.iter().filter(keep).cloned().collect(),
+        }
     }
 }
 

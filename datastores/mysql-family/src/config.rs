@@ -1,34 +1,19 @@
-//! The base option file, and the options that a server version refuses.
-//!
-//! A template of the control plane is written for several versions of a
-//! server; a server does not start when it meets an option it no longer has.
-//! So the server is asked first, and what it refuses is left out of the base
-//! file and named in the journal. Parameters that the tenant asked for are
-//! different: leaving them out would be a lie, so they are refused.
+//! The configuration files.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
+use async_trait::async_trait;
 use datastore::{Error, PrepareRequest, Result};
-use guest::{Attributes, Command};
-use managed::{Configurations, OptionFile as _};
-use tracing::{info, warn};
+use guest::{Account, Command};
+use managed::{Configurations, Examiner, OptionFile as _};
+use tracing::info;
 
-use crate::cnf::{Document, is_server_group, same_name};
+use crate::cnf::{Document, same_name};
 use crate::errors::os_error;
 use crate::overrides::{COMMON, Group, Overrides, PUBLIC, SERVER_SECTION, document_of};
 use crate::{Flavor, Server, ServerVersion};
 
-/// More refused options than any template has.
-const MAX_REFUSED: usize = 100;
-
 const SERVER_ID: &str = "server_id";
-
-/// What stands before a line that the server refuses.
-const REFUSED: &str = "Refused by the server";
-
-/// Makes names of files under check unique within this process.
-static CHECKS: AtomicU32 = AtomicU32::new(0);
 
 impl<F: Flavor> Server<F> {
     /// Writes the base file and every override that `prepare` brings.
@@ -36,7 +21,8 @@ impl<F: Flavor> Server<F> {
         let layout = &self.settings.layout;
         let version = self.installed_version().await?;
         let base = self
-            .base_document(&request.config_contents, &version)
+            .examiner(&version)
+            .fit_base(&request.config_contents, &layout.include_dir)
             .await?;
         let user = document_of(&request.overrides)?;
         self.check_user_parameters(&base, &user, &version).await?;
@@ -53,7 +39,9 @@ impl<F: Flavor> Server<F> {
     /// Replaces the base file.
     pub(crate) async fn replace_base(&self, contents: &str) -> Result<()> {
         let version = self.installed_version().await?;
-        let base = self.base_document(contents, &version).await?;
+        let include_dir = &self.settings.layout.include_dir;
+        let examiner = self.examiner(&version);
+        let base = examiner.fit_base(contents, include_dir).await?;
         self.write_base(base)
     }
 
@@ -61,11 +49,11 @@ impl<F: Flavor> Server<F> {
     /// has refused are tried again. Parameters of the configuration group must
     /// fit already.
     pub(crate) async fn refit_base(&self, version: &ServerVersion) -> Result<()> {
-        let text = self.present_base()?.to_string();
-        let text = text.replace(&format!("# {REFUSED}: "), "");
-        let base = self.base_document(&text, version).await?;
-        let overrides = Overrides::new(&self.settings.layout.include_dir);
-        let user = overrides.read(Group::User, COMMON)?;
+        let include_dir = &self.settings.layout.include_dir;
+        let present = self.present_base()?.to_string();
+        let examiner = self.examiner(version);
+        let base = examiner.fit_base(&present, include_dir).await?;
+        let user = Overrides::new(include_dir).read(Group::User, COMMON)?;
         self.check_user_parameters(&base, &user, version).await?;
         self.write_base(base)
     }
@@ -114,21 +102,12 @@ impl<F: Flavor> Server<F> {
         Ok(())
     }
 
-    /// The base file for this version of the server.
-    async fn base_document(&self, contents: &str, version: &ServerVersion) -> Result<Document> {
-        let mut base = Document::parse(contents);
-        let include_dir = &self.settings.layout.include_dir;
-        let is_included = |dir: &str| Path::new(dir) == include_dir;
-        if !base.include_dirs().any(is_included) {
-            // Without it neither the data directory nor any override holds.
-            warn!(dir = %include_dir.display(), "The base configuration does not include the overrides; added.");
-            base.add_include_dir(&include_dir.to_string_lossy());
+    /// Asks the installed server what it thinks of option files.
+    fn examiner<'a>(&'a self, version: &'a ServerVersion) -> Installed<'a, F> {
+        Installed {
+            server: self,
+            version,
         }
-        for name in self.examine(&base, version).await?.refused {
-            warn!(option = name, %version, "The server refuses an option of the base configuration; left out.");
-            base.comment_out(is_server_group, &name, REFUSED);
-        }
-        Ok(base)
     }
 
     /// Refuses parameters of a configuration group that the server refuses, or
@@ -144,10 +123,10 @@ impl<F: Flavor> Server<F> {
         }
         let mut base = base.without_includes();
         for option in user.options() {
-            base.comment_out(is_server_group, option.name, "Replaced");
+            base.comment_out(option.name, "Replaced");
         }
         let both = Document::parse(&format!("{base}\n{user}"));
-        let found = self.examine(&both, version).await?;
+        let found = self.examiner(version).examine(&both).await?;
         if !found.refused.is_empty() {
             return Err(Error::bad_request(format!(
                 "{version} does not know parameter {} of the configuration group",
@@ -164,52 +143,35 @@ impl<F: Flavor> Server<F> {
             ))),
         }
     }
+}
 
-    /// Finds the options in `document` that the server does not know.
-    async fn examine(&self, document: &Document, version: &ServerVersion) -> Result<Examined> {
-        let mut document = document.without_includes();
-        let mut refused = Vec::new();
-        // Servers name one refused option at a time, or all: the list is
-        // complete when they are content.
-        while refused.len() <= MAX_REFUSED {
-            let (accepted, said) = self.check(&document, version).await?;
-            if accepted {
-                return Ok(Examined { refused, said });
-            }
-            let before = refused.len();
-            for name in said.lines().filter_map(unknown_option) {
-                if document.comment_out(is_server_group, name, "Refused") > 0 {
-                    refused.push(name.to_owned());
-                }
-            }
-            if refused.len() == before {
-                return Err(Error::bad_request(format!(
-                    "{version} refuses the configuration: {}",
-                    errors_of(&said)
-                )));
-            }
-        }
-        Err(Error::bad_request(format!(
-            "{version} refuses more than {MAX_REFUSED} options"
-        )))
+/// The installed server program.
+struct Installed<'a, F> {
+    server: &'a Server<F>,
+    version: &'a ServerVersion,
+}
+
+#[async_trait]
+impl<F: Flavor> Examiner for Installed<'_, F> {
+    fn name(&self) -> String {
+        self.version.to_string()
     }
 
-    /// Lets the server read `document`; whether it would start with it, and
-    /// what it says.
-    async fn check(&self, document: &Document, version: &ServerVersion) -> Result<(bool, String)> {
-        let account = &self.settings.account;
-        let owner = Some((account.uid, account.gid));
-        let file = CheckedFile::new(self.settings.layout.config_dir());
-        let attributes = Attributes { mode: 0o600, owner };
-        guest::write_atomic(&file.path, document.to_string().as_bytes(), &attributes)
-            .map_err(os_error)?;
-        let output = Command::new(self.program()?)
-            .arg(format!("--defaults-file={}", file.path.display()))
-            .args(self.flavor.check_arguments(version))
-            .arg(format!(
-                "--datadir={}",
-                self.settings.layout.data_dir().display()
-            ))
+    fn config_dir(&self) -> &Path {
+        self.server.settings.layout.config_dir()
+    }
+
+    fn account(&self) -> &Account {
+        &self.server.settings.account
+    }
+
+    async fn read(&self, file: &Path) -> Result<(bool, String)> {
+        let account = self.account();
+        let data_dir = self.server.settings.layout.data_dir();
+        let output = Command::new(self.server.program()?)
+            .arg(format!("--defaults-file={}", file.display()))
+            .args(self.server.flavor.check_arguments(self.version))
+            .arg(format!("--datadir={}", data_dir.display()))
             // Programs of this family refuse to run as root.
             .user(account.uid, account.gid)
             .output()
@@ -218,36 +180,13 @@ impl<F: Flavor> Server<F> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok((output.status.success(), said))
     }
-}
 
-/// What a server thinks of an option file.
-struct Examined {
-    /// Options that it does not know.
-    refused: Vec<String>,
-    /// What it says about the others.
-    said: String,
-}
-
-/// A file that is gone when the check is over, whatever its outcome.
-struct CheckedFile {
-    path: PathBuf,
-}
-
-impl CheckedFile {
-    fn new(dir: &Path) -> Self {
-        let number = CHECKS.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".check-{}-{number}.cnf", std::process::id());
-        Self {
-            path: dir.join(name),
-        }
+    fn refused<'b>(&self, line: &'b str) -> Option<&'b str> {
+        unknown_option(line)
     }
-}
 
-impl Drop for CheckedFile {
-    fn drop(&mut self) {
-        if let Err(error) = guest::remove_if_exists(&self.path) {
-            warn!(%error, "Temporary file not removed.");
-        }
+    fn errors(&self, said: &str) -> String {
+        errors_of(said)
     }
 }
 

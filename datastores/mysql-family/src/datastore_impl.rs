@@ -26,7 +26,7 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn prepare(&self, request: &PrepareRequest) -> Result<()> {
-        self.take_down().await?;
+        self.service.take_down().await?;
         self.install(request).await?;
         let first_start = self.arm_first_start()?;
         let started = self.bring_up(false).await;
@@ -34,7 +34,7 @@ impl<F: Flavor> Datastore for Server<F> {
         started?;
         if let Err(insecure) = self.check_secured().await {
             // Better no server than an open one.
-            if let Err(error) = self.take_down().await {
+            if let Err(error) = self.service.take_down().await {
                 error!(%error, "Insecure server not stopped.");
             }
             return Err(insecure);
@@ -51,11 +51,11 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn stop(&self, patience: Duration) -> Result<StopOutcome> {
-        self.stop_for_good(patience).await
+        self.service.stop_for_good(patience).await
     }
 
     async fn wait_stopped(&self) -> Result<()> {
-        self.wait_down().await
+        self.service.wait_down().await
     }
 
     async fn restart(&self) -> Result<()> {
@@ -63,7 +63,7 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn start_with_config(&self, config_contents: &str) -> Result<()> {
-        self.take_down().await?;
+        self.service.take_down().await?;
         self.replace_base(config_contents).await?;
         self.start_and_wait().await
     }
@@ -182,7 +182,7 @@ impl<F: Flavor> Datastore for Server<F> {
         request: &PrepareRequest,
         source: &dyn RestoreSource,
     ) -> Result<Restored> {
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.unpack_restore(request, source).await?;
         self.start_restored().await
     }
@@ -202,7 +202,7 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.take_over_snapshot(request).await?;
         self.start_restored().await
     }
@@ -242,6 +242,6 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn main_pid(&self) -> Option<u32> {
-        self.unit.state().await.ok()?.main_pid
+        self.service.main_pid().await
     }
 }

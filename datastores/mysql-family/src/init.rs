@@ -7,7 +7,6 @@
 //! enough. Files written meanwhile (`Layout::init_file` and the override that
 //! names it) are gone afterwards, whatever happened.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use datastore::{Error, PrepareRequest, Result, Secret};
@@ -57,7 +56,7 @@ impl<F: Flavor> Server<F> {
             .into_iter()
             .find(|marker| marker.is_set(layout));
         let failed = |error| io_failed("prepare directory", &data_dir, error);
-        if !is_empty(&data_dir).map_err(failed)? {
+        if !managed::is_empty(&data_dir).map_err(failed)? {
             if leftover.is_none() {
                 let reason = match purpose {
                     Marker::Restoring => "and a backup is never restored over data",
@@ -239,14 +238,6 @@ fn statements(root: &Login, os_admin: &Login) -> String {
 
 pub(crate) fn insecure(what: &str) -> Error {
     Error::failed(format!("The new server is not secure: {what}"))
-}
-
-pub(crate) fn is_empty(dir: &Path) -> io::Result<bool> {
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
 }
 
 fn ensure_directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<()> {

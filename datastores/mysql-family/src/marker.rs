@@ -1,13 +1,10 @@
 //! Marks on the volume: what the data directory holds is not ready for use, or
 //! has something in it that is not to stay.
 
-use std::path::PathBuf;
-
-use datastore::{Error, Result};
-use guest::Attributes;
+use datastore::Result;
+use managed::Mark;
 
 use crate::Layout;
-use crate::errors::os_error;
 
 /// What is being done to the data directory. The mark is set before anything
 /// happens and removed when it is undone or the server runs on the result.
@@ -29,49 +26,34 @@ pub(crate) enum Marker {
 }
 
 impl Marker {
-    fn path(self, layout: &Layout) -> PathBuf {
-        layout.mount_point.join(match self {
+    fn mark(self, layout: &Layout) -> Mark {
+        let name = match self {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
             Self::TakingOver => ".taking-over",
             Self::Adopting => ".adopting",
             Self::ClonePlugin => ".temporary-clone-plugin",
-        })
+        };
+        Mark::new(&layout.mount_point, name)
     }
 
     pub(crate) fn is_set(self, layout: &Layout) -> bool {
-        self.path(layout).exists()
+        self.mark(layout).is_set()
     }
 
     pub(crate) fn set(self, layout: &Layout) -> Result<()> {
-        let private = Attributes {
-            mode: 0o600,
-            owner: None,
-        };
-        guest::write_atomic(&self.path(layout), b"", &private).map_err(os_error)
+        self.mark(layout).set()
     }
 
     pub(crate) fn remove(self, layout: &Layout) -> Result<()> {
-        guest::remove_if_exists(&self.path(layout))
-            .map(drop)
-            .map_err(os_error)
+        self.mark(layout).remove()
     }
 }
 
 /// Refuses to start a server on data that a restore has not completed.
 pub(crate) fn ensure_complete(layout: &Layout) -> Result<()> {
-    let unfinished = [Marker::Restoring, Marker::TakingOver]
-        .into_iter()
-        .find(|marker| marker.is_set(layout));
-    match unfinished {
-        None => Ok(()),
-        Some(marker) => Err(Error::failed(format!(
-            "The data in {} is incomplete, because its restore failed or was interrupted ({}): \
-             the server is not started. Delete the instance and restore the backup again",
-            layout.data_dir().display(),
-            marker.path(layout).display()
-        ))),
-    }
+    let marks = [Marker::Restoring, Marker::TakingOver].map(|marker| marker.mark(layout));
+    managed::ensure_restored(&layout.data_dir(), &marks)
 }
 
 #[cfg(test)]

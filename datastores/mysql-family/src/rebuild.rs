@@ -8,14 +8,13 @@
 
 use std::time::Duration;
 
-use datastore::{Error, PrepareRequest, Result, TlsMode};
+use datastore::{PrepareRequest, Result, TlsMode};
 use tracing::{info, warn};
 
 use crate::data_version::has_data;
 use crate::errors::{os_error, sql_error};
-use crate::init::is_empty;
 use crate::marker::{self, Marker};
-use crate::scratch::{self, io_failed};
+use crate::scratch;
 use crate::session::{Session, SqlResult};
 use crate::{Flavor, Server, Vendor};
 
@@ -35,7 +34,7 @@ impl<F: Flavor> Server<F> {
     ) -> Result<()> {
         let layout = &self.settings.layout;
         // A rebuild that was interrupted may have started it.
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.check_volume()?;
         self.check_data_version().await?;
         scratch::sweep(&layout.mount_point)?;
@@ -56,22 +55,10 @@ impl<F: Flavor> Server<F> {
     /// written.
     fn check_volume(&self) -> Result<()> {
         let layout = &self.settings.layout;
-        let data = layout.data_dir();
-        if is_empty(&data).map_err(|error| io_failed("read", &data, error))? {
-            return Err(Error::failed(format!(
-                "There is no data in {}, and a rebuild makes none: check that the volume of this \
-                 instance is attached and mounted",
-                data.display()
-            )));
-        }
         marker::ensure_complete(layout)?;
-        if !has_data(&data) || Marker::Initialising.is_set(layout) {
-            return Err(Error::failed(format!(
-                "The data in {} was never completed: delete the instance",
-                data.display()
-            )));
-        }
-        Ok(())
+        let data = layout.data_dir();
+        let whole = has_data(&data) && !Marker::Initialising.is_set(layout);
+        managed::ensure_data(&data, whole)
     }
 
     /// The first start on the data of somebody else; on failure the server

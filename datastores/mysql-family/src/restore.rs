@@ -7,18 +7,18 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use archive::{DIRECTORY_MODE, FILE_MODE, Format, Owner, UnpackError};
 use datastore::{Archive, Error, ErrorKind, PrepareRequest, RestoreLink, RestoreSource, Result};
 use guest::Command;
+use managed::Modes;
 use tracing::info;
 
 use crate::backup::{TOOL_KEY, open_files, reading};
 use crate::errors::os_error;
 use crate::marker::Marker;
 use crate::restored::{CLONE_INFO, INFO_FILES, find_file, value_in};
-use crate::scratch::{self, Scratch, io_failed};
+use crate::scratch::{self, Scratch};
 use crate::tool::{InstalledTool, ToolLog};
 use crate::{Flavor, Server, clone};
 
@@ -32,8 +32,6 @@ pub(crate) const IDENTITY: &str = "auto.cnf";
 const MAX_MEMORY: u64 = 1024;
 /// The tool's own default.
 const MIN_MEMORY: u64 = 96;
-/// All that was written must reach the disk.
-const SYNC_LIMIT: Duration = Duration::from_secs(1800);
 
 impl<F: Flavor> Server<F> {
     /// Everything before the first start: configuration, and the data of the
@@ -205,23 +203,12 @@ impl<F: Flavor> Server<F> {
     /// is on the disk.
     pub(crate) async fn own_data_dir(&self) -> Result<()> {
         let (layout, account) = (&self.settings.layout, &self.settings.account);
-        let data_dir = layout.data_dir();
-        let owner = (account.uid, account.gid);
-        let narrow = move || {
-            own(&data_dir, owner)
-                .map_err(|error| io_failed("change the owner in", &data_dir, error))
+        let modes = Modes {
+            directory: DIRECTORY_MODE,
+            file: FILE_MODE,
         };
-        tokio::task::spawn_blocking(narrow)
-            .await
-            .map_err(os_error)??;
-        Command::new("sync")
-            .arg("--file-system")
-            .arg(&layout.mount_point)
-            .timeout(SYNC_LIMIT)
-            .run()
-            .await
-            .map(drop)
-            .map_err(os_error)
+        managed::own(&layout.data_dir(), (account.uid, account.gid), modes).await?;
+        managed::sync_file_system(&layout.mount_point).await
     }
 }
 
@@ -256,31 +243,4 @@ fn broken(error: io::Error) -> Error {
 fn memory() -> u64 {
     let total = guest::hardware().map_or(0, |machine| machine.mem_total >> 10);
     (total / 2).clamp(MIN_MEMORY, MAX_MEMORY)
-}
-
-/// Gives everything in `dir` to the server's account, and to nobody else.
-/// Symbolic links are not followed. Blocks.
-pub(crate) fn own(dir: &Path, owner: (u32, u32)) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
-    let set = |path: &Path, mode: u32| -> io::Result<()> {
-        let found = std::fs::symlink_metadata(path)?;
-        if (found.uid(), found.gid()) != owner {
-            lchown(path, Some(owner.0), Some(owner.1))?;
-        }
-        // Never more than there was, except for the owner: it may be a key.
-        let wanted = found.mode() & mode | mode & 0o700;
-        if !found.is_symlink() && found.mode() & 0o7777 != wanted {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
-        }
-        Ok(())
-    };
-    set(dir, DIRECTORY_MODE)?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => own(&entry.path(), owner)?,
-            false => set(&entry.path(), FILE_MODE)?,
-        }
-    }
-    Ok(())
 }

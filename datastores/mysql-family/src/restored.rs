@@ -120,7 +120,7 @@ impl<F: Flavor> Server<F> {
     /// Keeps a server down that is not what it should be.
     pub(crate) async fn down_unless<T>(&self, checked: Result<T>) -> Result<T> {
         if checked.is_err()
-            && let Err(error) = self.keep_down().await
+            && let Err(error) = self.service.keep_down().await
         {
             error!(%error, "Server that is not as it should be not stopped.");
         }
@@ -142,7 +142,7 @@ impl<F: Flavor> Server<F> {
         session.close().await;
         self.upgrade_tables(&server).await?;
         let root_enabled = self.is_root_unlocked().await?;
-        for marker in [Marker::Restoring, Marker::TakingOver] {
+        for marker in [Marker::Restoring, Marker::TakingOver, Marker::Adopting] {
             marker.remove(&self.settings.layout)?;
         }
         info!(root_enabled, "Data restored.");

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use datastore::{Error, Result, TlsMode};
-use guest::{Command, Unit};
+use guest::Command;
+use managed::{Patience, Service};
 use tracing::debug;
 
 use crate::credentials::{self, Login};
 use crate::errors::{os_error, sql_error};
 use crate::session::{Session, SqlResult};
-use crate::status::Silence;
 use crate::{Flavor, ServerVersion, Settings};
 
 /// Where distributions put server programs.
@@ -27,8 +27,7 @@ const PROGRAM_DIRS: [&str; 6] = [
 pub struct Server<F> {
     pub(crate) flavor: F,
     pub(crate) settings: Settings,
-    pub(crate) unit: Unit,
-    pub(crate) silence: Silence,
+    pub(crate) service: Service,
     /// What is demanded of clients now.
     pub(crate) tls: Mutex<Option<TlsMode>>,
 }
@@ -47,16 +46,16 @@ impl<F: Flavor> Server<F> {
             .filter(missing)
             .map(ToString::to_string);
         settings.ignore_dbs.extend(own.collect::<Vec<_>>());
-        let unit = match settings.unit.contains('.') {
-            true => Unit::new(settings.unit.clone()),
-            false => Unit::new(format!("{}.service", settings.unit)),
+        let patience = Patience {
+            limit: settings.state_change_wait_time,
+            poll: settings.state_change_poll_time,
+            healthy_counts: settings.state_healthy_counts,
         };
         Self {
             flavor,
             tls: Mutex::new(settings.tls),
+            service: Service::new(&settings.unit, patience),
             settings,
-            unit,
-            silence: Silence::default(),
         }
     }
 

@@ -6,11 +6,10 @@
 //! place of those it was started with. What is demanded of clients holds at
 //! once wherever it does not lock them out until a restart.
 
-use std::path::Path;
 use std::sync::PoisonError;
 
 use datastore::{Error, Result, TlsFiles, TlsMaterial, TlsMode};
-use guest::{Attributes, Kept};
+use guest::Kept;
 use tracing::{error, info, warn};
 
 use crate::cnf::Document;
@@ -145,7 +144,7 @@ impl<F: Flavor> Server<F> {
     ) -> Result<bool> {
         let version = session.version().clone();
         if let Some(material) = material {
-            self.write_tls_files(material, files)?;
+            managed::write_material(material, files, &self.settings.account)?;
         }
         let document = options(mode, files, &version)?;
         self.write_tls_override(&document)?;
@@ -207,23 +206,6 @@ impl<F: Flavor> Server<F> {
             .map_err(failed)
     }
 
-    fn write_tls_files(&self, material: &TlsMaterial, files: &TlsFiles) -> Result<()> {
-        let account = &self.settings.account;
-        let private = Attributes {
-            mode: 0o600,
-            owner: Some((account.uid, account.gid)),
-        };
-        let write = |path: &Path, text: &str| {
-            guest::write_atomic(path, text.as_bytes(), &private).map_err(os_error)
-        };
-        write(&files.private_key, material.private_key.expose())?;
-        write(&files.certificate, &material.certificate)?;
-        match material.ca.as_deref() {
-            Some(ca) if !ca.is_empty() => write(&files.ca, ca),
-            _ => Ok(()),
-        }
-    }
-
     fn write_tls_override(&self, document: &Document) -> Result<()> {
         Overrides::new(&self.settings.layout.include_dir).put(Group::SystemLate, ID, document)
     }
@@ -253,11 +235,11 @@ fn options(mode: Option<TlsMode>, files: &TlsFiles, version: &ServerVersion) -> 
         set("ssl", "1");
     }
     for (name, path) in [(KEY, &files.private_key), (CERTIFICATE, &files.certificate)] {
-        must_exist(path)?;
+        managed::must_exist(path)?;
         set(name, &path.to_string_lossy());
     }
     if mode == TlsMode::Mtls {
-        must_exist(&files.ca)?;
+        managed::must_exist(&files.ca)?;
     }
     if files.ca.is_file() {
         set(AUTHORITIES, &files.ca.to_string_lossy());
@@ -376,17 +358,6 @@ async fn globals(session: &mut Session, version: &ServerVersion) -> SqlResult<Ve
         statements.push("FLUSH SSL".to_owned());
     }
     Ok(statements)
-}
-
-fn must_exist(path: &Path) -> Result<()> {
-    if path.is_file() {
-        return Ok(());
-    }
-    Err(Error::bad_request(format!(
-        "TLS needs {}, which does not exist: provide a certificate with its key (and, for mode \
-         mtls, the authority of the clients)",
-        path.display()
-    )))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use datastore::{Error, ErrorKind, Result};
 use serde_json::Value;
 use tokio_postgres::Row;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::Server;
 use crate::errors::sql_error;
@@ -42,18 +42,8 @@ impl Server {
     /// Applies the configuration group that has just been written; tells
     /// whether some of it waits for a start. After an error it is what it was.
     pub(crate) async fn apply_group(&self, parameters: &BTreeMap<String, Value>) -> Result<bool> {
-        match self.reload(parameters).await {
-            Ok(waits) => {
-                self.configurations().forget_replaced()?;
-                Ok(waits)
-            }
-            Err(refusal) => {
-                if let Err(error) = self.configurations().put_group_back() {
-                    error!(%error, "Configuration group not put back.");
-                }
-                Err(refusal)
-            }
-        }
+        let applied = self.reload(parameters).await;
+        self.configurations().settle(applied)
     }
 
     /// Lets the server read its files, and checks that it does what they say.

@@ -13,7 +13,7 @@ use crate::place::{Cut, Lsn};
 use crate::session::{Session, SqlResult};
 use crate::settings::Increments;
 use crate::sql::Text;
-use crate::{Server, scratch};
+use crate::{Server, restore};
 
 /// The first release series that knows which blocks have changed.
 pub(crate) const BLOCKS_SINCE: u32 = 17;
@@ -86,7 +86,7 @@ impl Server {
     ) -> Result<Box<dyn BackupStream>> {
         check_id(&request.id)?;
         let parent = request.parent.as_ref().map(end_of_parent).transpose()?;
-        scratch::sweep(&self.settings.layout.mount_point)?;
+        restore::sweep(&self.settings.layout.mount_point)?;
         let blocks = match self.settings.increments {
             Increments::Blocks => self.summarize_wal().await?,
             Increments::Wal => false,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use datastore::{Error, ErrorKind, Result};
 use guest::Command;
+use managed::Scratch;
 use tracing::{info, warn};
 
 use crate::Server;
 use crate::errors::os_error;
 use crate::label::MANIFEST_FILE;
-use crate::scratch::Scratch;
 
 /// All data is read and written once.
 const LIMIT: Duration = Duration::from_secs(12 * 3600);

@@ -6,6 +6,7 @@
 //! a name holds.
 
 use std::fmt;
+use std::path::Path;
 
 use managed::OptionFile;
 
@@ -66,45 +67,11 @@ impl Document {
         self.lines.retain(|line| !line.sets(name));
     }
 
-    /// Turns every line that sets `name` into a comment that says why; returns
-    /// how many there were.
-    pub fn comment_out(&mut self, name: &str, why: &str) -> usize {
-        let mut count = 0;
-        for line in self.lines.iter_mut().filter(|line| line.sets(name)) {
-            line.text = format!("# {why}: {}", line.text);
-            line.setting = None;
-            count += 1;
-        }
-        count
-    }
-
     /// Directories whose files the server reads at that place.
     pub fn include_dirs(&self) -> impl Iterator<Item = &str> {
         self.settings()
             .filter(|(name, _)| name.eq_ignore_ascii_case("include_dir"))
             .map(|(_, value)| value)
-    }
-
-    /// Adds a directory of further files.
-    pub fn add_include_dir(&mut self, dir: &str) {
-        self.append(Line::parse(&format!("include_dir = {}\n", quoted(dir))));
-    }
-
-    /// The same without directives that read other files.
-    #[must_use]
-    pub fn without_includes(&self) -> Self {
-        let is_directive = |line: &&Line| {
-            let setting = line.setting.as_ref();
-            setting.is_some_and(|setting| is_include(&setting.name))
-        };
-        Self {
-            lines: self
-                .lines
-                .iter()
-                .filter(|line| !is_directive(line))
-                .cloned()
-                .collect(),
-        }
     }
 
     fn append(&mut self, line: Line) {
@@ -126,6 +93,39 @@ impl OptionFile for Document {
 
     fn is_empty(&self) -> bool {
         self.settings().next().is_none()
+    }
+
+    fn comment_out(&mut self, name: &str, reason: &str) -> usize {
+        let mut count = 0;
+        for line in self.lines.iter_mut().filter(|line| line.sets(name)) {
+            line.text = format!("# {reason}: {}", line.text);
+            line.setting = None;
+            count += 1;
+        }
+        count
+    }
+
+    fn includes(&self, dir: &Path) -> bool {
+        self.include_dirs().any(|found| Path::new(found) == dir)
+    }
+
+    fn add_include_dir(&mut self, dir: &str) {
+        self.append(Line::parse(&format!("include_dir = {}\n", quoted(dir))));
+    }
+
+    fn without_includes(&self) -> Self {
+        let is_directive = |line: &&Line| {
+            let setting = line.setting.as_ref();
+            setting.is_some_and(|setting| is_include(&setting.name))
+        };
+        Self {
+            lines: self
+                .lines
+                .iter()
+                .filter(|line| !is_directive(line))
+                .cloned()
+                .collect(),
+        }
     }
 }
 

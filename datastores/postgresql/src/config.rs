@@ -1,45 +1,32 @@
-//! The configuration files, and the parameters that a server version refuses.
-//!
-//! A template of the control plane is written for several versions of a
-//! server; a server does not start when it meets a parameter it no longer has.
-//! So the server is asked first, and what it refuses is left out of the base
-//! file and named in the journal. Parameters that the tenant asked for are
-//! different: leaving them out would be a lie, so they are refused.
+//! The configuration files.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
+use async_trait::async_trait;
 use datastore::{Error, PrepareRequest, Result};
-use guest::{Attributes, Command};
-use managed::{Configurations, OptionFile as _, PUBLIC};
-use tracing::{info, warn};
+use guest::{Account, Command};
+use managed::{Configurations, Examiner, OptionFile as _, PUBLIC};
+use tracing::info;
 
 use crate::conf::Document;
 use crate::errors::os_error;
 use crate::overrides::{COMMON, Group, Overrides, document_of};
 use crate::{Server, wal};
 
-/// More refused parameters than any template has.
-const MAX_REFUSED: usize = 100;
-
-/// What stands before a line that the server refuses.
-const REFUSED: &str = "Refused by the server";
-
-/// Makes names of files under check unique within this process.
-static CHECKS: AtomicU32 = AtomicU32::new(0);
-
 impl Server {
     /// Writes the base file and every override that `prepare` brings.
     pub(crate) async fn install_configuration(&self, request: &PrepareRequest) -> Result<()> {
         let wanted = request.datastore_version.as_deref();
         let programs = self.programs(wanted)?;
+        let include_dir = &self.settings.layout.include_dir;
         let base = self
-            .base_document(&request.config_contents, &programs)
+            .examiner(&programs)
+            .fit_base(&request.config_contents, include_dir)
             .await?;
         let user = document_of(&request.overrides)?;
         self.check_user_parameters(&base, &user, &programs).await?;
         self.write_system_overrides()?;
-        Overrides::new(&self.settings.layout.include_dir).put(Group::User, COMMON, &user)?;
+        Overrides::new(include_dir).put(Group::User, COMMON, &user)?;
         self.write_base(&base)
     }
 
@@ -85,7 +72,9 @@ impl Server {
     /// Replaces the base file.
     pub(crate) async fn replace_base(&self, contents: &str) -> Result<()> {
         let programs = self.programs(None)?;
-        let base = self.base_document(contents, &programs).await?;
+        let include_dir = &self.settings.layout.include_dir;
+        let examiner = self.examiner(&programs);
+        let base = examiner.fit_base(contents, include_dir).await?;
         self.write_base(&base)
     }
 
@@ -98,9 +87,11 @@ impl Server {
 
     /// The present base file, for another version of the server.
     pub(crate) async fn base_for(&self, programs: &Path) -> Result<Document> {
-        let text = self.present_base()?.to_string();
-        let text = text.replace(&format!("# {REFUSED}: "), "");
-        self.base_document(&text, programs).await
+        let present = self.present_base()?.to_string();
+        let include_dir = &self.settings.layout.include_dir;
+        self.examiner(programs)
+            .fit_base(&present, include_dir)
+            .await
     }
 
     fn write_base(&self, base: &Document) -> Result<()> {
@@ -117,24 +108,12 @@ impl Server {
         Ok(Document::parse(&text.unwrap_or_default()))
     }
 
-    /// The base file for this version of the server.
-    async fn base_document(&self, contents: &str, programs: &Path) -> Result<Document> {
-        let mut base = Document::parse(contents);
-        let include_dir = &self.settings.layout.include_dir;
-        let is_included = |dir: &str| Path::new(dir) == include_dir;
-        if !base.include_dirs().any(is_included) {
-            // Without it neither the data directory nor any override holds.
-            warn!(dir = %include_dir.display(), "The base configuration does not include the overrides; added.");
-            base.add_include_dir(&include_dir.to_string_lossy());
+    /// Asks the server in `programs` what it thinks of option files.
+    pub(crate) fn examiner<'a>(&'a self, programs: &'a Path) -> Installed<'a> {
+        Installed {
+            server: self,
+            programs,
         }
-        for name in self.refused_parameters(&base, programs).await? {
-            warn!(
-                parameter = name,
-                "The server refuses a parameter of the base configuration; left out."
-            );
-            base.comment_out(&name, REFUSED);
-        }
-        Ok(base)
     }
 
     /// Refuses parameters of a configuration group that the server refuses.
@@ -151,96 +130,61 @@ impl Server {
         for (name, value) in user.settings() {
             both.set(name, value);
         }
-        match self.check(&both, programs).await? {
-            None => Ok(()),
-            Some(complaint) => Err(Error::bad_request(format!(
+        match self.examiner(programs).check(&both).await? {
+            (true, _) => Ok(()),
+            (false, said) => Err(Error::bad_request(format!(
                 "The server refuses a parameter of the configuration group: {}",
-                errors_of(&complaint)
+                errors_of(&said)
             ))),
         }
     }
+}
 
-    /// Names of the parameters in `document` that the server refuses.
-    pub(crate) async fn refused_parameters(
-        &self,
-        document: &Document,
-        programs: &Path,
-    ) -> Result<Vec<String>> {
-        let mut document = document.without_includes();
-        let mut refused = Vec::new();
-        // The server names all unknown parameters, and only when there is none
-        // the bad values: the list is complete when it is content.
-        while refused.len() <= MAX_REFUSED {
-            let Some(complaint) = self.check(&document, programs).await? else {
-                return Ok(refused);
-            };
-            let before = refused.len();
-            for name in complaint.lines().filter_map(refused_parameter) {
-                if document.comment_out(name, "Refused") > 0 {
-                    refused.push(name.to_owned());
-                }
-            }
-            if refused.len() == before {
-                return Err(Error::bad_request(format!(
-                    "The server refuses the configuration: {}",
-                    errors_of(&complaint)
-                )));
-            }
-        }
-        Err(Error::bad_request(format!(
-            "The server refuses more than {MAX_REFUSED} parameters"
-        )))
+/// An installed server.
+pub(crate) struct Installed<'a> {
+    server: &'a Server,
+    programs: &'a Path,
+}
+
+#[async_trait]
+impl Examiner for Installed<'_> {
+    fn name(&self) -> String {
+        "The server".to_owned()
     }
 
-    /// Lets the server read `document`; returns its complaint, if any. It
-    /// prints one parameter and ends before it looks at any data.
-    async fn check(&self, document: &Document, programs: &Path) -> Result<Option<String>> {
-        let account = &self.settings.account;
-        let owner = Some((account.uid, account.gid));
-        let config_dir = self.settings.layout.config_dir();
-        let file = CheckedFile::new(config_dir);
-        let attributes = Attributes { mode: 0o600, owner };
-        guest::write_atomic(&file.path, document.to_string().as_bytes(), &attributes)
-            .map_err(os_error)?;
-        let output = Command::new(programs.join("postgres"))
+    fn config_dir(&self) -> &Path {
+        self.server.settings.layout.config_dir()
+    }
+
+    fn account(&self) -> &Account {
+        &self.server.settings.account
+    }
+
+    /// It prints one parameter and ends before it looks at any data.
+    async fn read(&self, file: &Path) -> Result<(bool, String)> {
+        let account = self.account();
+        let output = Command::new(self.programs.join("postgres"))
             // Not the data: what was changed by ALTER SYSTEM is not asked for.
             .arg("-D")
-            .arg(config_dir)
+            .arg(self.config_dir())
             .arg("-c")
-            .arg(format!("config_file={}", file.path.display()))
+            .arg(format!("config_file={}", file.display()))
             .args(["-C", "max_connections"])
             // The server refuses to run as root.
             .user(account.uid, account.gid)
             .output()
             .await
             .map_err(os_error)?;
-        Ok(
-            (!output.status.success())
-                .then(|| String::from_utf8_lossy(&output.stderr).into_owned()),
-        )
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.success(), said))
     }
-}
 
-/// A file that is gone when the check is over, whatever its outcome.
-struct CheckedFile {
-    path: PathBuf,
-}
-
-impl CheckedFile {
-    fn new(dir: &Path) -> Self {
-        let number = CHECKS.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".check-{}-{number}.conf", std::process::id());
-        Self {
-            path: dir.join(name),
-        }
+    fn refused<'b>(&self, line: &'b str) -> Option<&'b str> {
+        refused_parameter(line)
     }
-}
 
-impl Drop for CheckedFile {
-    fn drop(&mut self) {
-        if let Err(error) = guest::remove_if_exists(&self.path) {
-            warn!(%error, "Temporary file not removed.");
-        }
+    fn errors(&self, said: &str) -> String {
+        errors_of(said)
     }
 }
 

@@ -28,12 +28,12 @@ impl Datastore for Server {
     }
 
     async fn prepare(&self, request: &PrepareRequest) -> Result<()> {
-        self.take_down().await?;
+        self.service.take_down().await?;
         self.install(request).await?;
         self.bring_up(false).await?;
         if let Err(insecure) = self.check_secured().await {
             // Better no server than an open one.
-            if let Err(error) = self.take_down().await {
+            if let Err(error) = self.service.take_down().await {
                 error!(%error, "Insecure server not stopped.");
             }
             return Err(insecure);
@@ -50,11 +50,11 @@ impl Datastore for Server {
     }
 
     async fn stop(&self, patience: Duration) -> Result<StopOutcome> {
-        self.stop_for_good(patience).await
+        self.service.stop_for_good(patience).await
     }
 
     async fn wait_stopped(&self) -> Result<()> {
-        self.wait_down().await
+        self.service.wait_down().await
     }
 
     async fn restart(&self) -> Result<()> {
@@ -62,7 +62,7 @@ impl Datastore for Server {
     }
 
     async fn start_with_config(&self, config_contents: &str) -> Result<()> {
-        self.take_down().await?;
+        self.service.take_down().await?;
         self.replace_base(config_contents).await?;
         self.start_and_wait().await
     }
@@ -186,7 +186,7 @@ impl Datastore for Server {
         request: &PrepareRequest,
         source: &dyn RestoreSource,
     ) -> Result<Restored> {
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.meet_source(request).await?;
         let recovery = self.unpack_restore(request, source).await?;
         self.start_as_asked(request, recovery).await
@@ -209,7 +209,7 @@ impl Datastore for Server {
     }
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.meet_source(request).await?;
         let recovery = self.take_over_snapshot(request).await?;
         self.start_as_asked(request, recovery).await
@@ -305,6 +305,6 @@ impl Datastore for Server {
     }
 
     async fn main_pid(&self) -> Option<u32> {
-        self.unit.state().await.ok()?.main_pid
+        self.service.main_pid().await
     }
 }

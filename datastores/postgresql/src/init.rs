@@ -56,7 +56,9 @@ impl Server {
             .into_iter()
             .find(|marker| marker.is_set(layout));
         let failed = |error| io_failed("prepare directory", &data_dir, error);
-        if !(is_empty(&data_dir).map_err(failed)? && is_empty(&archive).map_err(failed)?) {
+        if !(managed::is_empty(&data_dir).map_err(failed)?
+            && managed::is_empty(&archive).map_err(failed)?)
+        {
             if leftover.is_none() {
                 let reason = match purpose {
                     Marker::Restoring => "and a backup is never restored over data",
@@ -138,14 +140,6 @@ impl Server {
         Marker::Initialising.remove(&self.settings.layout)?;
         info!("Server secured.");
         Ok(())
-    }
-}
-
-pub(crate) fn is_empty(dir: &Path) -> io::Result<bool> {
-    match std::fs::read_dir(dir) {
-        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
     }
 }
 

@@ -1,14 +1,12 @@
 //! Marks on the volume: what the data directory holds is not ready for use, or
 //! not for every use.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use datastore::{Error, Result};
-use guest::Attributes;
+use managed::Mark;
 
 use crate::Layout;
-use crate::errors::os_error;
 
 /// What is being done to the data directory. The mark is set before anything
 /// happens and removed when the server runs on the result.
@@ -38,8 +36,8 @@ pub(crate) enum Marker {
 }
 
 impl Marker {
-    fn path(self, layout: &Layout) -> PathBuf {
-        layout.mount_point.join(match self {
+    fn mark(self, layout: &Layout) -> Mark {
+        let name = match self {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
             Self::TakingOver => ".taking-over",
@@ -49,34 +47,25 @@ impl Marker {
             Self::Nursery => ".new-replicas",
             Self::Upgrading => ".upgrading",
             Self::Unanalysed => ".not-analysed",
-        })
+        };
+        Mark::new(&layout.mount_point, name)
     }
 
     pub(crate) fn is_set(self, layout: &Layout) -> bool {
-        self.path(layout).exists()
+        self.mark(layout).is_set()
     }
 
     /// When it was set, if it is.
     pub(crate) fn since(self, layout: &Layout) -> std::io::Result<Option<SystemTime>> {
-        match std::fs::metadata(self.path(layout)) {
-            Ok(file) => file.modified().map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.mark(layout).since()
     }
 
     pub(crate) fn set(self, layout: &Layout) -> Result<()> {
-        let private = Attributes {
-            mode: 0o600,
-            owner: None,
-        };
-        guest::write_atomic(&self.path(layout), b"", &private).map_err(os_error)
+        self.mark(layout).set()
     }
 
     pub(crate) fn remove(self, layout: &Layout) -> Result<()> {
-        guest::remove_if_exists(&self.path(layout))
-            .map(drop)
-            .map_err(os_error)
+        self.mark(layout).remove()
     }
 }
 
@@ -88,21 +77,11 @@ pub(crate) fn ensure_complete(layout: &Layout) -> Result<()> {
             "The data in {} is lost, because turning it back to that of its source failed or was \
              interrupted ({}): the server is not started. Delete this replica and make a new one",
             layout.data_dir().display(),
-            Marker::Rewinding.path(layout).display()
+            Marker::Rewinding.mark(layout).path().display()
         )));
     }
-    let unfinished = [Marker::Restoring, Marker::TakingOver]
-        .into_iter()
-        .find(|marker| marker.is_set(layout));
-    match unfinished {
-        None => Ok(()),
-        Some(marker) => Err(Error::failed(format!(
-            "The data in {} is incomplete, because its restore failed or was interrupted ({}): \
-             the server is not started. Delete the instance and restore the backup again",
-            layout.data_dir().display(),
-            marker.path(layout).display()
-        ))),
-    }
+    let marks = [Marker::Restoring, Marker::TakingOver].map(|marker| marker.mark(layout));
+    managed::ensure_restored(&layout.data_dir(), &marks)
 }
 
 #[cfg(test)]

@@ -9,14 +9,12 @@ use datastore::{Error, ErrorKind, PrepareRequest, Result, TlsMode};
 use guest::{Attributes, Kept};
 use tracing::{info, warn};
 
-use crate::Server;
 use crate::conf::Document;
-use crate::errors::{io_failed, os_error, sql_error};
-use crate::init::is_empty;
+use crate::errors::{os_error, sql_error};
 use crate::marker::{self, Marker};
 use crate::recovered::AUTO_CONF;
-use crate::scratch;
 use crate::sql::Text;
+use crate::{Server, restore};
 
 /// The old guest may have lost power: recovery takes what it takes.
 const START_LIMIT: Duration = Duration::from_secs(3600);
@@ -32,10 +30,10 @@ impl Server {
     ) -> Result<()> {
         let layout = &self.settings.layout;
         // A rebuild that was interrupted may have started it.
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.put_old_data_back().await?;
         self.check_data()?;
-        scratch::sweep(&layout.mount_point)?;
+        restore::sweep(&layout.mount_point)?;
         self.ensure_directories()?;
         let account = &self.settings.account;
         let private = Attributes {
@@ -49,7 +47,7 @@ impl Server {
         self.start_taken_over().await?;
         if let Err(insecure) = self.check_secured().await {
             // Better no server than an open one.
-            self.keep_down().await?;
+            self.service.keep_down().await?;
             return Err(insecure);
         }
         self.warn_of_collations().await;
@@ -62,21 +60,9 @@ impl Server {
     fn check_data(&self) -> Result<()> {
         let layout = &self.settings.layout;
         let data = layout.data_dir();
-        if is_empty(&data).map_err(|error| io_failed("read", &data, error))? {
-            return Err(Error::failed(format!(
-                "There is no data in {}, and a rebuild makes none: check that the volume of this \
-                 instance is attached and mounted",
-                data.display()
-            )));
-        }
         marker::ensure_complete(layout)?;
         let whole = data.join("global/pg_control").is_file();
-        if !whole || Marker::Initialising.is_set(layout) {
-            return Err(Error::failed(format!(
-                "The data in {} was never completed: delete the instance",
-                data.display()
-            )));
-        }
+        managed::ensure_data(&data, whole && !Marker::Initialising.is_set(layout))?;
         match self.data_major()? {
             Some(_) => self.programs(None).map(drop),
             None => Err(Error::failed(format!(

@@ -1,16 +1,15 @@
 //! Data that came from elsewhere: what it must not bring along, and the first
 //! start on it.
 
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use datastore::{Error, Restored, Result};
-use guest::{Attributes, Command};
+use guest::Attributes;
+use managed::Modes;
 use tracing::{error, info, warn};
 
 use crate::conf::Document;
-use crate::errors::{io_failed, os_error, sql_error};
+use crate::errors::{os_error, sql_error};
 use crate::label::MANIFEST_FILE;
 use crate::marker::Marker;
 use crate::overrides::{Group, Overrides};
@@ -73,8 +72,6 @@ const NOT_OUR_PARAMETERS: [&str; 25] = [
 const OVERRIDE: &str = "recovery";
 /// Trove gives a restore this long (`restore_usage_timeout`).
 const RECOVERY_LIMIT: Duration = Duration::from_secs(36_000);
-/// All that was written must reach the disk.
-const SYNC_LIMIT: Duration = Duration::from_secs(1800);
 /// Modes that the server insists on for its data, and for keys in it.
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -116,22 +113,14 @@ impl Server {
     pub(crate) async fn finish_data_dir(&self) -> Result<()> {
         let (layout, account) = (&self.settings.layout, &self.settings.account);
         let owner = (account.uid, account.gid);
+        let modes = Modes {
+            directory: DIRECTORY_MODE,
+            file: FILE_MODE,
+        };
         for dir in [layout.data_dir(), layout.wal_archive()] {
-            let narrow = move || {
-                own(&dir, owner).map_err(|error| io_failed("change the owner in", &dir, error))
-            };
-            tokio::task::spawn_blocking(narrow)
-                .await
-                .map_err(os_error)??;
+            managed::own(&dir, owner, modes).await?;
         }
-        Command::new("sync")
-            .arg("--file-system")
-            .arg(&layout.mount_point)
-            .timeout(SYNC_LIMIT)
-            .run()
-            .await
-            .map(drop)
-            .map_err(os_error)
+        managed::sync_file_system(&layout.mount_point).await
     }
 
     /// The first start; on failure the server stays down.
@@ -142,7 +131,7 @@ impl Server {
             Err(error) => Err(error),
         };
         if checked.is_err()
-            && let Err(error) = self.keep_down().await
+            && let Err(error) = self.service.keep_down().await
         {
             error!(%error, "Server on incomplete data not stopped.");
         }
@@ -236,33 +225,10 @@ async fn progress(session: &Session) -> SqlResult<(bool, Option<Lsn>)> {
     Ok((row.try_get(0)?, Lsn::parse(&reached)))
 }
 
-/// Gives everything in `dir` to the server's account, and to nobody else.
-/// Symbolic links are not followed. Blocks.
-fn own(dir: &Path, owner: (u32, u32)) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
-    let set = |path: &Path, mode: u32| -> io::Result<()> {
-        let found = std::fs::symlink_metadata(path)?;
-        if (found.uid(), found.gid()) != owner {
-            lchown(path, Some(owner.0), Some(owner.1))?;
-        }
-        if !found.is_symlink() && found.mode() & 0o7777 != mode {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        }
-        Ok(())
-    };
-    set(dir, DIRECTORY_MODE)?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => own(&entry.path(), owner)?,
-            false => set(&entry.path(), FILE_MODE)?,
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::label::End;
     use crate::server::tests::server_in;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use archive::{Format, Owner, UnpackError};
 use datastore::{Archive, Error, ErrorKind, PrepareRequest, RestoreLink, RestoreSource, Result};
+use managed::Scratch;
 use tracing::info;
 
 use crate::basebackup::BLOCKS;
@@ -19,7 +20,6 @@ use crate::errors::{io_failed, os_error};
 use crate::label::{End, KIND_KEY, LABEL_FILE, Label};
 use crate::marker::Marker;
 use crate::place::{Cut, Descent, history_name, timeline_of_history};
-use crate::scratch::{self, Scratch};
 use crate::{Server, ServerVersion};
 
 /// Files without which there is no data. The last of them is the last of the
@@ -72,6 +72,14 @@ impl Plan {
     }
 }
 
+/// What the names of directories of a restore begin with.
+const SCRATCH: &str = ".restore-";
+
+/// Removes what crashed restores have left on the volume.
+pub(crate) fn sweep(volume: &Path) -> Result<()> {
+    Scratch::sweep(volume, &[SCRATCH])
+}
+
 impl Server {
     /// Everything before the first start: configuration, and the data of the
     /// whole chain. The server must not run.
@@ -82,7 +90,7 @@ impl Server {
     ) -> Result<Recovery> {
         let layout = &self.settings.layout;
         let plan = Plan::of(source.links())?;
-        scratch::sweep(&layout.mount_point)?;
+        sweep(&layout.mount_point)?;
         self.ensure_directories()?;
         self.claim_data_dir(Marker::Restoring).await?;
         let wanted = request.datastore_version.as_deref();
@@ -130,7 +138,7 @@ impl Server {
         let mut parts = Vec::new();
         let mut programs = None;
         for index in 0..plan.data {
-            let part = Scratch::new(&layout.mount_point, &index.to_string(), account)?;
+            let part = Scratch::new(&layout.mount_point, SCRATCH, &index.to_string(), account)?;
             let unpacked = self.restore_part(source, index, part.path(), wanted).await;
             programs = Some(unpacked.map_err(|error| about(source, index, error))?);
             parts.push(part);
@@ -203,7 +211,7 @@ impl Server {
     /// parent ends in, which may have been incomplete there.
     async fn restore_wal(&self, source: &dyn RestoreSource, index: usize) -> Result<Vec<PathBuf>> {
         let layout = &self.settings.layout;
-        let part = Scratch::new(&layout.mount_point, "wal", &self.settings.account)?;
+        let part = Scratch::new(&layout.mount_point, SCRATCH, "wal", &self.settings.account)?;
         self.unpack_stream(source, index, part.path()).await?;
         let failed = |error| io_failed("read", part.path(), error);
         let mut files = Vec::new();

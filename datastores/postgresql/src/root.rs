@@ -2,13 +2,14 @@
 //! superuser is not touched here.
 
 use datastore::{Result, Secret, User};
+use managed::password;
 use tracing::info;
 
 use crate::Server;
 use crate::errors::sql_error;
+use crate::names;
 use crate::session::{Session, SqlResult};
 use crate::users::{ANYWHERE, password_clause};
-use crate::{names, password};
 
 const ROOT: &str = "root";
 

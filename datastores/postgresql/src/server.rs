@@ -3,18 +3,16 @@
 use std::sync::Mutex;
 
 use datastore::{Result, TlsMode};
-use guest::Unit;
+use managed::{Patience, Service};
 
 use crate::Settings;
 use crate::errors::sql_error;
 use crate::session::{Session, SqlResult};
-use crate::status::Silence;
 
 /// A PostgreSQL server, managed as a systemd unit.
 pub struct Server {
     pub(crate) settings: Settings,
-    pub(crate) unit: Unit,
-    pub(crate) silence: Silence,
+    pub(crate) service: Service,
     /// What is demanded of clients now.
     pub(crate) tls: Mutex<Option<TlsMode>>,
     pub(crate) archive: crate::wal::Archive,
@@ -44,15 +42,15 @@ impl Server {
     pub fn new(mut settings: Settings) -> Self {
         add(&mut settings.ignore_users, &OWN_USERS);
         add(&mut settings.ignore_dbs, &OWN_DATABASES);
-        let unit = match settings.unit.contains('.') {
-            true => Unit::new(settings.unit.clone()),
-            false => Unit::new(format!("{}.service", settings.unit)),
+        let patience = Patience {
+            limit: settings.state_change_wait_time,
+            poll: settings.state_change_poll_time,
+            healthy_counts: settings.state_healthy_counts,
         };
         Self {
             tls: Mutex::new(settings.tls),
+            service: Service::new(&settings.unit, patience),
             settings,
-            unit,
-            silence: Silence::default(),
             archive: crate::wal::Archive::default(),
             analysis: std::sync::Arc::default(),
         }
@@ -62,7 +60,7 @@ impl Server {
     /// `systemctl`: for tests.
     #[must_use]
     pub fn managed_by(mut self, systemctl: impl Into<std::path::PathBuf>) -> Self {
-        self.unit = self.unit.managed_by(systemctl);
+        self.service = self.service.managed_by(systemctl);
         self
     }
 

@@ -14,13 +14,12 @@ use datastore::{Error, PrepareRequest, ReadLock, Result};
 use serde_json::{Map, Value};
 use tracing::info;
 
-use crate::Server;
 use crate::errors::sql_error;
 use crate::marker::Marker;
 use crate::recovered::STANDBY_SIGNAL;
 use crate::restore::Recovery;
-use crate::scratch;
 use crate::session::{Session, SqlResult};
+use crate::{Server, restore};
 
 /// A checkpoint writes all that has changed in memory. The control plane waits
 /// no longer for the answer.
@@ -61,7 +60,7 @@ impl Server {
             )));
         }
         Marker::TakingOver.set(layout)?;
-        scratch::sweep(&layout.mount_point)?;
+        restore::sweep(&layout.mount_point)?;
         let installed = self
             .installed_version(request.datastore_version.as_deref())
             .await?;

@@ -3,11 +3,10 @@
 //! connections; those that are open stay as they are.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::PoisonError;
 
 use datastore::{Error, Result, TlsFiles, TlsMaterial, TlsMode};
-use guest::{Attributes, Kept};
+use guest::Kept;
 use tracing::{error, info};
 
 use crate::Server;
@@ -112,7 +111,7 @@ impl Server {
         files: &TlsFiles,
     ) -> Result<()> {
         if let Some(material) = material {
-            self.write_tls_files(material, files)?;
+            managed::write_material(material, files, &self.settings.account)?;
         }
         self.write_tls_override(&tls_options(mode, files)?)?;
         self.set_tls_mode(mode);
@@ -128,23 +127,6 @@ impl Server {
         Ok(())
     }
 
-    fn write_tls_files(&self, material: &TlsMaterial, files: &TlsFiles) -> Result<()> {
-        let account = &self.settings.account;
-        let private = Attributes {
-            mode: 0o600,
-            owner: Some((account.uid, account.gid)),
-        };
-        let write = |path: &Path, text: &str| {
-            guest::write_atomic(path, text.as_bytes(), &private).map_err(os_error)
-        };
-        write(&files.private_key, material.private_key.expose())?;
-        write(&files.certificate, &material.certificate)?;
-        match material.ca.as_deref() {
-            Some(ca) if !ca.is_empty() => write(&files.ca, ca),
-            _ => Ok(()),
-        }
-    }
-
     fn write_tls_override(&self, document: &Document) -> Result<()> {
         Overrides::new(&self.settings.layout.include_dir).put(Group::SystemLate, ID, document)
     }
@@ -155,27 +137,16 @@ fn tls_options(mode: Option<TlsMode>, files: &TlsFiles) -> Result<Document> {
     document.set("ssl", if mode.is_some() { "on" } else { "off" });
     if mode.is_some() {
         for path in [&files.private_key, &files.certificate] {
-            must_exist(path)?;
+            managed::must_exist(path)?;
         }
         document.set("ssl_key_file", KEY);
         document.set("ssl_cert_file", CERTIFICATE);
     }
     if mode == Some(TlsMode::Mtls) {
-        must_exist(&files.ca)?;
+        managed::must_exist(&files.ca)?;
     }
     if mode.is_some() && files.ca.is_file() {
         document.set("ssl_ca_file", AUTHORITIES);
     }
     Ok(document)
-}
-
-fn must_exist(path: &Path) -> Result<()> {
-    if path.is_file() {
-        return Ok(());
-    }
-    Err(Error::bad_request(format!(
-        "TLS needs {}, which does not exist: provide a certificate with its key (and, for mode \
-         mtls, the authority of the clients)",
-        path.display()
-    )))
 }

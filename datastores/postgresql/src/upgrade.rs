@@ -106,7 +106,7 @@ impl Server {
             return Err(refusal);
         }
         let upgraded = async {
-            self.keep_down().await?;
+            self.service.keep_down().await?;
             self.convert(&facts, &old_programs, &programs, transfer)
                 .await?;
             self.take_along(&programs).await?;
@@ -207,7 +207,7 @@ impl Server {
             return self.open_up();
         }
         warn!("An upgrade was not completed: the data from before is put back.");
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         self.put_old_data_back().await?;
         self.open_up()?;
         self.refit_base(&self.programs(None)?).await

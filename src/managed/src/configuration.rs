@@ -113,22 +113,31 @@ impl<'a, D: OptionFile> Configurations<'a, D> {
         Ok(text.as_deref().map(D::parse))
     }
 
-    /// Takes the last change of the group back, if it is not in force yet.
+    /// After the server was asked to use the group: the one before is not
+    /// needed any more, or comes back.
     ///
     /// # Errors
-    /// When the files cannot be written.
-    pub fn put_group_back(&self) -> Result<()> {
+    /// With that of the server.
+    pub fn settle<T>(&self, applied: Result<T>) -> Result<T> {
+        match applied {
+            Ok(applied) => self.forget_replaced().map(|()| applied),
+            Err(refusal) => {
+                if let Err(error) = self.put_group_back() {
+                    error!(%error, "Configuration group not put back.");
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn put_group_back(&self) -> Result<()> {
         if let Some(before) = self.replaced_group()? {
             self.overrides.put(Group::User, COMMON, &before)?;
         }
         self.forget_replaced()
     }
 
-    /// The group is in force.
-    ///
-    /// # Errors
-    /// When the one before cannot be removed.
-    pub fn forget_replaced(&self) -> Result<()> {
+    fn forget_replaced(&self) -> Result<()> {
         guest::remove_if_exists(&self.memory(REPLACED))
             .map(drop)
             .map_err(os_error)
@@ -277,8 +286,9 @@ mod tests {
     fn a_change_of_the_group_is_taken_back() {
         let site = Site::new();
         let group = |text| Lines::parse(text);
+        let refused = || Err::<(), _>(Error::failed("no"));
         site.write("a = 1\n", "b = 2\n");
-        site.with(|found| found.put_group_back()).unwrap();
+        site.with(|found| found.settle(refused())).unwrap_err();
         assert_eq!(site.present().1, "b = 2\n");
         site.with(|found| found.replace_group(&group("b = 3\n")))
             .unwrap();
@@ -286,13 +296,19 @@ mod tests {
         let replaced = site.with(|found| found.replaced_group()).unwrap();
         assert_eq!(replaced, Some(group("b = 2\n")));
         for _ in 0..2 {
-            site.with(|found| found.put_group_back()).unwrap();
+            site.with(|found| found.settle(refused())).unwrap_err();
             assert_eq!(site.present().1, "b = 2\n");
         }
-        // A start makes it true.
-        site.with(|found| found.replace_group(&group(""))).unwrap();
-        site.with(|found| found.remember()).unwrap();
-        site.with(|found| found.put_group_back()).unwrap();
-        assert_eq!(site.present().1, "");
+        // A start makes it true, and so does the server's consent.
+        for text in ["", "b = 4\n"] {
+            site.with(|found| found.replace_group(&group(text)))
+                .unwrap();
+            match text {
+                "" => site.with(|found| found.remember()).unwrap(),
+                _ => site.with(|found| found.settle(Ok(()))).unwrap(),
+            }
+            site.with(|found| found.settle(refused())).unwrap_err();
+            assert_eq!(site.present().1, text);
+        }
     }
 }

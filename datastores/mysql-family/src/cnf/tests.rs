@@ -1,3 +1,4 @@
+use managed::OptionFile as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -78,7 +79,7 @@ fn the_last_of_several_is_in_force_and_setting_leaves_one() {
 #[test]
 fn refused_options_become_comments_in_the_groups_of_servers() {
     let mut document = Document::parse("[client]\nx_y=1\n[mysqld-9.7]\nx-y = 2\n[mysqld]\nx_y\n");
-    let count = document.comment_out(is_server_group, "x_y", "Refused");
+    let count = document.comment_out("x_y", "Refused");
     assert_eq!(count, 2);
     assert_eq!(
         document.to_string(),
@@ -173,7 +174,7 @@ proptest! {
             .filter(|entry| !is_server_group(entry.group) || !same_name(entry.name, &name))
             .map(|entry| format!("{entry:?}"))
             .collect();
-        document.comment_out(is_server_group, &name, "Refused");
+        document.comment_out(&name, "Refused");
         let again = Document::parse(&document.to_string());
         let after: Vec<String> = again.options().map(|entry| format!("{entry:?}")).collect();
         prop_assert_eq!(after, others);

@@ -5,13 +5,14 @@
 //! upstream's. Replicas of upstream's agent get along with that, too.
 
 use datastore::{Error, ReplicationAccount, Result, Secret};
+use managed::password;
 use tracing::info;
 
+use crate::Server;
 use crate::errors::{os_error, sql_error};
 use crate::server::REPLICATOR;
 use crate::session::{Session, SqlResult};
 use crate::users::password_clause;
-use crate::{Server, password};
 
 /// The password, in the data directory, where upstream keeps it: it is with
 /// the account wherever the data goes.

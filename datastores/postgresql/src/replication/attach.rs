@@ -103,7 +103,7 @@ impl Server {
         let restored = self.start_restored(recovery).await?;
         let followed = self.follow_source(request).await;
         if followed.is_err()
-            && let Err(error) = self.keep_down().await
+            && let Err(error) = self.service.keep_down().await
         {
             error!(%error, "Replica that does not follow not stopped.");
         }

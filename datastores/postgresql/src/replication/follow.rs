@@ -52,7 +52,7 @@ impl Server {
         match result.map_err(|error| sql_error("look whether the replica follows", error))? {
             true => Ok(()),
             false => {
-                let journal = self.unit.journal_tail(JOURNAL_LINES).await;
+                let journal = self.service.journal_tail(JOURNAL_LINES).await;
                 Err(Error::new(
                     ErrorKind::Timeout,
                     format!(

@@ -52,7 +52,7 @@ impl Server {
         source: &Identity,
         reason: Error,
     ) -> Result<()> {
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         if self.stopped().await?.timeline >= source.timeline {
             // Nothing a rewind could do about it.
             self.bring_up(false).await?;
@@ -66,7 +66,7 @@ impl Server {
     pub(super) async fn rewind(&self, remote: &Remote, source: &Identity) -> Result<()> {
         let layout = &self.settings.layout;
         // Not even a reboot starts it now.
-        self.keep_down().await?;
+        self.service.keep_down().await?;
         if let Err(error) = self.try_rewind(remote, source).await {
             warn!(%error, "No rewind: the server comes back as it was.");
             if let Err(error) = self.bring_up(false).await {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use datastore::{Error, ErrorKind, Result, Secret};
 use guest::{Attributes, Command, Output};
+use managed::{Examiner as _, OptionFile as _};
 use tracing::{info, warn};
 
 use super::facts::Facts;
@@ -196,7 +197,7 @@ impl Server {
         }
         let text = guest::read_optional(&old.join(AUTO_CONF)).map_err(os_error)?;
         let mut document = Document::parse(&text.unwrap_or_default());
-        for name in self.refused_parameters(&document, programs).await? {
+        for name in self.examiner(programs).examine(&document).await?.refused {
             warn!(
                 parameter = name,
                 "The new server refuses what ALTER SYSTEM has set; left out."

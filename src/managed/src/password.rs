@@ -6,7 +6,7 @@ use rand::distr::{Alphanumeric, SampleString};
 /// A new password of `length` characters `A-Za-z0-9` from the operating
 /// system's generator by way of a cryptographically secure one. The alphabet
 /// needs no quoting in SQL, option files or URLs.
-pub(crate) fn generate(length: usize) -> Secret {
+pub fn generate(length: usize) -> Secret {
     Secret::new(Alphanumeric.sample_string(&mut rand::rng(), length))
 }
 
