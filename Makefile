@@ -53,7 +53,7 @@ quick: ## tests that need no server: about a minute once built
 	cargo test --workspace
 
 .PHONY: test
-test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups test-postgresql ## set up and pass all tests
+test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups test-mysql test-postgresql ## set up and pass all tests
 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
@@ -83,6 +83,10 @@ test-scenarios: build ## whole lives of instances through the real control plane
 .PHONY: test-backups
 test-backups: build ## backups and restores with a real Swift, and with upstream's program
 	$(LAB) pytest tests/backups
+
+.PHONY: test-mysql
+test-mysql: build ## the second day of MySQL and MariaDB: groups, flavors, root disks, versions
+	$(LAB) pytest tests/mysql
 
 .PHONY: test-postgresql
 test-postgresql: build ## what is special about PostgreSQL: names, backups, replicas, series

@@ -30,6 +30,8 @@ class Product:
     accounts: str
     data_directory: str
     who_am_i: str
+    # A query for the parameter {}.
+    show: str
     connection: str
     # What the template gives more of to a larger flavor, and what stays.
     sized: str
@@ -75,6 +77,7 @@ def _mysql_family(
         accounts="select user, host from mysql.user",
         data_directory="select @@datadir",
         who_am_i="select current_user()",
+        show="select @@global.{}",
         connection="select connection_id()",
         sized="select @@innodb_buffer_pool_size, @@server_id",
         options={"character_set": "latin2", "collate": "latin2_general_ci"},
@@ -111,6 +114,7 @@ PRODUCTS = {
         accounts="select rolname, '%' from pg_roles where rolcanlogin",
         data_directory="show data_directory",
         who_am_i="select current_user",
+        show="show {}",
         connection="select pg_backend_pid()",
         sized="select setting, system_identifier from pg_settings,"
         " pg_control_system() where name = 'shared_buffers'",

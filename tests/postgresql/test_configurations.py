@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from backups.steps import Owner, created
-from lab.clients.trove import ApiError
+from lab.clients.openstack import OpenStackError
 from lab.lab import Lab
 from lab.waiting import eventually
-from postgresql.day2 import Group, show
+from scenarios.day2 import Group, restart, server, show, status
 
 GROUP = "/etc/postgresql/conf.d/20-user-001-common.conf"
 
@@ -27,21 +27,6 @@ def owner(lab: Lab) -> Iterator[Owner]:
 @pytest.fixture(scope="module")
 def group(owner: Owner) -> Group:
     return Group(owner, {"work_mem": "9MB"})
-
-
-def server(owner: Owner) -> str:
-    return owner.guest.unit(owner.product.unit)["MainPID"]
-
-
-def status(owner: Owner) -> str:
-    return owner.trove.instance(owner.id)["status"]
-
-
-def restart(owner: Owner) -> None:
-    before = server(owner)
-    owner.trove.restart(owner.id)
-    eventually(lambda: server(owner) not in (before, "0"), 60)
-    owner.trove.wait_active(owner.id)
 
 
 def test_attach(owner: Owner, group: Group) -> None:
@@ -69,7 +54,7 @@ def test_patch(owner: Owner, group: Group) -> None:
 
 def test_refused_value(owner: Owner, group: Group) -> None:
     """What the server cannot read is not written."""
-    with pytest.raises(ApiError, match='invalid value for parameter \\\\"work_mem'):
+    with pytest.raises(OpenStackError, match='invalid value for parameter "work_mem'):
         group.replace({"work_mem": "a lot", "max_connections": 140})
     assert owner.guest.read_file(GROUP) == "max_connections = '130'\n"
     assert any("work_mem" in message for message in owner.guest.messages())

@@ -9,8 +9,8 @@ import pytest
 from backups.steps import Owner, created
 from lab.lab import Lab
 from lab.waiting import eventually
-from postgresql.day2 import Group, rebuild, show
 from scenarios import replication_steps as steps
+from scenarios.day2 import Group, rebuild, show, stop
 
 # As the image of a container leaves it on the volume.
 FOREIGN = """\
@@ -52,9 +52,7 @@ def test_rebuild(owner: Owner) -> None:
 def test_volume_of_another_agent(owner: Owner) -> None:
     """It keeps its data and its limits, and nobody is trusted any more."""
     sums = owner.checksums("filler")
-    owner.lab.rpc(owner.id).call("stop_db", version="1.1")
-    unit = owner.product.unit
-    eventually(lambda: owner.guest.unit(unit)["ActiveState"] == "inactive")
+    stop(owner)
     owner.guest.sh(FOREIGN)
     rebuild(owner)
     assert owner.checksums("filler") == sums
@@ -67,9 +65,7 @@ def test_volume_of_another_agent(owner: Owner) -> None:
 
 def test_empty_volume(owner: Owner) -> None:
     """Nothing is made in the place of data that is not there. Leaves a wreck."""
-    owner.lab.rpc(owner.id).call("stop_db", version="1.1")
-    unit = owner.product.unit
-    eventually(lambda: owner.guest.unit(unit)["ActiveState"] == "inactive")
+    stop(owner)
     owner.guest.sh("cd /var/lib/postgresql/data && mv pgdata elsewhere")
     arguments = {"ds_version": "17", "config_contents": "", "config_overrides": {}}
     owner.lab.rpc(owner.id).cast("rebuild", version="1.2", **arguments)

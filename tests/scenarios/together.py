@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
+from threading import Thread
 from typing import Any
 
 from backups.steps import Owner, created
@@ -14,11 +15,24 @@ from lab.lab import Lab
 def at_once(work: Callable[[Any], Any], things: Iterable[Any]) -> list[Any]:
     """Do `work` with all things at the same time; the results in their order.
 
-    The threads are in the same network as the caller's.
+    The threads are in the same network as the caller's. They are not joined:
+    oslo.messaging leaves greenlets in those that have called, which never quite
+    end then.
     """
     listed = list(things)
-    with ThreadPoolExecutor(len(listed)) as pool:
-        return list(pool.map(work, listed))
+    futures: list[Future[Any]] = [Future() for _ in listed]
+
+    def run(thing: Any, future: Future[Any]) -> None:
+        try:
+            future.set_result(work(thing))
+        except BaseException as error:
+            error.add_note(f"with {getattr(thing, 'datastore', thing)}")
+            future.set_exception(error)
+
+    for thing, future in zip(listed, futures):
+        Thread(target=run, args=(thing, future), daemon=True).start()
+    wait(futures)
+    return [future.result() for future in futures]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import configparser
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,22 @@ from trove.common.context import TroveContext
 from lab.guests.spec import Spec
 
 _configured: Path | None = None
+# Trove's configuration is global, and tests may call from several threads.
+_configuring = threading.Lock()
 
 
 def configure(trove_conf: Path) -> None:
     """Load the lab's trove.conf into Trove's global configuration, once."""
     global _configured
-    if _configured == trove_conf:
-        return
-    if _configured is not None:
-        rpc.cleanup()
-    cfg.CONF.reset()
-    cfg.parse_args(["lab", f"--config-file={trove_conf}"])
-    rpc.init(cfg.CONF)
-    _configured = trove_conf
+    with _configuring:
+        if _configured == trove_conf:
+            return
+        if _configured is not None:
+            rpc.cleanup()
+        cfg.CONF.reset()
+        cfg.parse_args(["lab", f"--config-file={trove_conf}"])
+        rpc.init(cfg.CONF)
+        _configured = trove_conf
 
 
 def injected_key(spec: Spec) -> str | None:

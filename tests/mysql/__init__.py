@@ -1,0 +1,1 @@
+"""The second day of MySQL and MariaDB: groups, flavors, root disks, versions."""
