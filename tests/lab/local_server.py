@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,25 @@ class LocalServer:
     """`directory` with its server; made empty, or given with restored data.
 
     With `as_guest` it runs in a Room, as the account it has in guests: for
-    programs that give up root's rights before they look at its data.
+    programs that give up root's rights before they look at its data. `options`
+    are stronger than those that every such server has.
     """
 
     def __init__(
-        self, lab: Lab, tools: Tools, directory: Path, *, as_guest: bool = False
+        self,
+        lab: Lab,
+        tools: Tools,
+        directory: Path,
+        *,
+        as_guest: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self._lab = lab
         self._tools = tools
         self._as_guest = as_guest
+        self._options = (*OPTIONS, *options)
         self._process = f"server-{directory.name}"
 
     @property
@@ -74,7 +83,8 @@ class LocalServer:
         around them.
         """
         self.socket.parent.mkdir(exist_ok=True)
-        argv = [str(self._tools.programs / "sbin/mariadbd"), "--no-defaults", *OPTIONS]
+        argv = [str(self._tools.programs / "sbin/mariadbd"), "--no-defaults"]
+        argv += self._options
         argv += ["--skip-grant-tables"] if without_accounts else []
         if self._as_guest:
             owner = ["chown", "--recursive", f"{NUMBER}:{NUMBER}", str(self.directory)]

@@ -99,9 +99,7 @@ def plug(lab: str, guest: str, nics: list[Nic], own: str | None = None) -> None:
         ip("-n", guest, family, "route", "flush", "table", "all", "type", "unreachable")
     configured = [nic for nic in nics if nic.mac != own]
     for nic in nics:
-        # Unique in the lab: the last two bytes of the address.
-        port = "vm" + "".join(f"{int(b):02x}" for b in nic.address.split(".")[2:])
-        port += nic.segment.bridge[0]
+        port = _port(nic)
         peer = ["peer", "name", nic.name, "address", nic.mac, "netns", guest]
         ip("-n", lab, "link", "add", port, "type", "veth", *peer)
         ip("-n", lab, "link", "set", port, "master", nic.segment.bridge, "up")
@@ -129,6 +127,20 @@ def _rules(guest: str, family: str) -> list[str]:
     done = subprocess.run(argv, check=True, capture_output=True, text=True)
     found = [line.split(":")[0] for line in done.stdout.splitlines()]
     return [priority for priority in found if priority not in ("0", "32766", "32767")]
+
+
+def _port(nic: Nic) -> str:
+    """The other end of a guest's interface, in the lab's namespace.
+
+    Unique there: the last two bytes of the address.
+    """
+    number = "".join(f"{int(b):02x}" for b in nic.address.split(".")[2:])
+    return f"vm{number}{nic.segment.bridge[0]}"
+
+
+def connect(lab: str, nic: Nic, connected: bool) -> None:
+    """Pull the cable of a guest's interface, or put it back."""
+    ip("-n", lab, "link", "set", _port(nic), "up" if connected else "down")
 
 
 def delete(namespace: str) -> None:

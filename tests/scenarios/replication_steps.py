@@ -7,6 +7,7 @@ backup.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ import pytest
 from backups.steps import LIMIT, Owner, created
 from lab.clients.sql import SqlError
 from lab.clients.trove import ApiError
-from lab.clients.writer import Login, Writer, missing
+from lab.clients.writer import TABLE, Login, Writer, missing
 from lab.lab import Lab
 from lab.waiting import eventually
+from scenarios import standing
 from scenarios.conftest import DATABASE, PASSWORD, USER, delete
 
 # Trove ejects a source only when it has been silent for so long, and a bit.
@@ -52,7 +54,8 @@ def replicated(lab: Lab, datastore: str, replicas: int) -> Iterator[Set]:
         found = Set(source)
         try:
             source.fill(4)
-            add_replicas(found, replicas)
+            if replicas:
+                add_replicas(found, replicas)
             yield found
         finally:
             if source.trove.source(source.id) is not None:
@@ -68,6 +71,7 @@ def add_replicas(found: Set, count: int) -> list[Owner]:
     """Replicas made at once, of one backup; they are ACTIVE afterwards."""
     source = found.source
     known = set(source.trove.replicas(source.id))
+    backups = source.backups.all(source.id)
     name = f"replica-{uuid.uuid4().hex[:6]}"
     source.trove.create_replica(name, source.id, count)
     ids = set(source.trove.replicas(source.id)) - known
@@ -82,7 +86,7 @@ def add_replicas(found: Set, count: int) -> list[Owner]:
         replica.address = replica.trove.address(active)
     source.trove.wait_active(source.id)
     # The backup was only for them.
-    eventually(lambda: source.backups.all(source.id) == [], 30)
+    eventually(lambda: len(source.backups.all(source.id)) == len(backups), 30)
     return added
 
 
@@ -115,7 +119,9 @@ def check(found: Set, count: int) -> None:
     for replica in found.replicas:
         client = replica.login(USER, PASSWORD, DATABASE)
         eventually(lambda: client.execute(f"select count(*) from {mark}"), LAG)
-        assert replica.checksums("filler") == source.checksums("filler")
+        tables = ("filler", TABLE)
+        eventually(lambda: replica.checksums(*tables) == source.checksums(*tables), LAG)
+        assert standing.own_transactions(replica, source) == []
 
 
 def check_users(found: Set) -> None:
@@ -129,6 +135,49 @@ def check_users(found: Set) -> None:
     found.source.trove.delete_user(found.source.id, name)
     for member in found.members:
         eventually(lambda: name not in member.account_names(), LAG)
+
+
+def check_root(found: Set) -> None:
+    """Not even the tenant's administrator writes to a replica.
+
+    Changes of users are refused there, too: they would be its own.
+    """
+    source = found.source
+    password = source.trove.enable_root(source.id)["password"]
+    for replica in found.replicas:
+        client = replica.login("root", password, DATABASE)
+        eventually(lambda: client.execute("select 1") == [["1"]], LAG)
+        with pytest.raises(SqlError, match="read.only"):
+            client.execute("create table of_root (i int)")
+        before = replica.accounts()
+        user = {"name": "of_a_replica", "password": "s3cret"}
+        replica.trove.create_users(replica.id, user)
+        eventually(lambda: _has_fault(replica, "replica"), LAG)
+        assert replica.accounts() == before
+
+
+def _has_fault(member: Owner, about: str) -> bool:
+    fault = member.trove.instance(member.id).get("fault") or {}
+    return re.search(about, fault.get("message", "")) is not None
+
+
+def cut(found: Set, replica: Owner) -> None:
+    """The network between a replica and everybody fails, and comes back.
+
+    The others go on, and the replica comes back by itself.
+    """
+    with writer(found.source) as going:
+        going.wait_more(20)
+        with replica.lab.cut_off(replica.guest):
+            going.wait_more(100)
+            if replica.datastore != "postgresql":  # which takes its minute to notice
+                eventually(lambda: not standing.follows(replica), LAG)
+            known = replica.admin(f"select max(n) from {TABLE}", DATABASE)
+            assert int(known[0][0]) < going.acknowledged
+        eventually(lambda: standing.follows(replica), LAG)
+        going.wait_more(20)
+        count = going.stop()
+    check(found, count)
 
 
 def settled(found: Set) -> None:
@@ -146,22 +195,27 @@ def promote(found: Set, replica: Owner) -> None:
         going.wait_more(50)
         # It writes to whichever of the two lets it.
         going.offer(replica.address)
+        asked = time.monotonic()
         replica.trove.promote_replica(replica.id)
         eventually(lambda: replica.trove.source(replica.id) is None, SWITCH)
         _switch(found, replica)
         settled(found)
         going.wait_more(50)
         count = going.stop()
-    print(f"longest pause of the writer: {going.longest_pause():.1f} s")
+    print(
+        f"{replica.datastore}: writable {going.after_pause() - asked:.1f} s after the call, "
+        f"longest pause of the writer {going.longest_pause():.1f} s"
+    )
     assert going.longest_pause() < PAUSE
     check(found, count)
 
 
-def eject(found: Set) -> Owner:
-    """Power fails at the source, and it is ejected; the old source.
+def eject(found: Set, dead: str) -> Owner:
+    """Power fails at the source, or only its agent, and it is ejected.
 
     All rows are there that the replicas had before; what was acknowledged after
-    they had last asked may be lost, and only the end of it.
+    they had last asked may be lost, and only the end of it. A server that lives
+    on sends while its replicas are compared. The answer is the old source.
     """
     old = found.source
     with writer(old) as going:
@@ -170,12 +224,16 @@ def eject(found: Set) -> Owner:
             client = replica.login(USER, PASSWORD, DATABASE)
             count = going.acknowledged
             eventually(lambda: missing(count, client.execute) == [], LAG)
-        old.guest.pull_plug()
+        if dead == "agent":
+            old.guest.sh("systemctl stop trove-guestagent")
+        else:
+            old.guest.pull_plug()
+            going.stop()
+        _when_silent(old)
+        eventually(lambda: old.trove.replicas(old.id) == [], SWITCH)
+        # All are detached for a moment; then the others follow the new source.
+        eventually(lambda: len(_sources(found)) == 1, SWITCH)
         acknowledged = going.stop()
-    _when_silent(old)
-    eventually(lambda: old.trove.replicas(old.id) == [], SWITCH)
-    # All are detached for a moment, and then the others follow the new source.
-    eventually(lambda: len(_sources(found)) == 1, SWITCH)
     (new,) = _sources(found)
     _switch(found, new)
     found.replicas.remove(old)

@@ -21,6 +21,7 @@ from lab.lab import Lab
 from lab.settings import DATASTORES
 from lab.waiting import eventually
 from scenarios import replication_steps as steps
+from scenarios import standing
 from scenarios.conftest import delete, guests_with
 from scenarios.test_life import admin_action
 from scenarios.test_volumes import fstype, megabytes, wait_larger
@@ -142,17 +143,17 @@ def test_stop_reboot_and_restart(owners: list[Owner]) -> None:
 
 def test_replica_follows_on_the_tenants_side(owners: list[Owner]) -> None:
     """The source tells its tenant's address, and is reached by it."""
-    (source,) = [owner for owner in owners if owner.datastore == "postgresql"]
-    (replica,) = steps.add_replicas(steps.Set(source), 1)
-    try:
-        check(replica)
-        source.write("replicated")
-        eventually(lambda: "replicated" in replica.told(), steps.LAG)
-        query = "select client_addr, state from pg_stat_replication"
-        assert source.admin(query) == [[replica.address, "streaming"]]
-        (conninfo,) = replica.admin("show primary_conninfo")
-        assert source.address in conninfo[0]
-    finally:
-        source.trove.detach_replica(replica.id)
-        eventually(lambda: source.trove.source(replica.id) is None, steps.SWITCH)
-        delete(replica.trove, replica.id)
+
+    def replicate(source: Owner) -> None:
+        (replica,) = steps.add_replicas(steps.Set(source), 1)
+        try:
+            check(replica)
+            source.write("replicated")
+            eventually(lambda: "replicated" in replica.told(), steps.LAG)
+            assert standing.peers(source, replica) == (replica.address, source.address)
+        finally:
+            source.trove.detach_replica(replica.id)
+            eventually(lambda: source.trove.source(replica.id) is None, steps.SWITCH)
+            delete(replica.trove, replica.id)
+
+    at_once(replicate, owners)

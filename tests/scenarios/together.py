@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Thread
 from typing import Any
 
@@ -36,12 +36,19 @@ def at_once(work: Callable[[Any], Any], things: Iterable[Any]) -> list[Any]:
 
 
 @contextmanager
+def entered(contexts: Iterable[AbstractContextManager[Any]]) -> Iterator[list[Any]]:
+    """All contexts at the same time, from their begin to their end."""
+    listed = list(contexts)
+    with ExitStack() as stack:
+        # Also those that never came to be: what was begun has to end.
+        stack.callback(at_once, lambda one: one.__exit__(None, None, None), listed)
+        yield at_once(lambda one: one.__enter__(), listed)
+
+
+@contextmanager
 def all_created(
     lab: Lab, datastores: Iterable[str], **options: Any
 ) -> Iterator[list[Owner]]:
     """An instance of each datastore, all of them deleted afterwards."""
-    contexts = [created(lab, datastore, **options) for datastore in datastores]
-    with ExitStack() as stack:
-        # Also those that never came to be: what was begun has to end.
-        stack.callback(at_once, lambda one: one.__exit__(None, None, None), contexts)
-        yield at_once(lambda one: one.__enter__(), contexts)
+    with entered(created(lab, each, **options) for each in datastores) as owners:
+        yield owners

@@ -22,7 +22,7 @@ use crate::marker::Marker;
 use crate::restored::{CLONE_INFO, SERVER_OPTIONS, TEMPORARY_PLUGIN};
 use crate::scratch::{self, Scratch, io_failed};
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Layout, Server, sql};
+use crate::{Flavor, Layout, Server, Vendor, sql};
 
 /// The first MySQL that has the plugin.
 pub(crate) const SINCE: (u32, u32, u32) = (8, 0, 17);
@@ -45,11 +45,13 @@ impl<F: Flavor> Server<F> {
         let dir = scratch.path().join("data");
         let failed = |error| sql_error("clone the data", error);
         let temporary = load_plugin(&mut session, layout).await?;
+        // A read-only server keeps its plugins.
+        let unload = temporary && !session.is_read_only();
         let mut stop = StopOnDrop {
             layout: layout.clone(),
             login,
             connection: Some(session.id()),
-            temporary,
+            unload,
         };
         info!(bytes = estimate, path = %dir.display(), "Cloning the data.");
         let path = sql::literal(&dir.to_string_lossy());
@@ -63,13 +65,23 @@ impl<F: Flavor> Server<F> {
             Err(error) => Err(error),
         };
         stop.connection = None;
-        if temporary && unload_plugin(&mut session, layout).await.is_err() {
+        if unload && unload_plugin(&mut session, layout).await.is_err() {
             // The session may have ended with the clone.
             self.unload_plugin_anew().await;
         }
         session.close().await;
         let facts = facts.map_err(failed)?;
         CloneBackup::send(dir, scratch, facts, temporary, estimate)
+    }
+
+    /// Before the server is read only, when no plugin can be installed any more:
+    /// has the one that its backups will need, if they need it.
+    pub(crate) async fn keep_clone_plugin(&self, session: &mut Session) -> Result<()> {
+        let version = session.version().clone();
+        if !version.is_at_least(Vendor::MySql, SINCE) || self.backup_tool(&version).await.is_ok() {
+            return Ok(());
+        }
+        load_plugin(session, &self.settings.layout).await.map(drop)
     }
 
     async fn unload_plugin_anew(&self) {
@@ -147,8 +159,11 @@ async fn load_plugin(session: &mut Session, layout: &Layout) -> Result<bool> {
     }
     Marker::ClonePlugin.set(layout)?;
     let install = "INSTALL PLUGIN clone SONAME 'mysql_clone.so'";
-    session.run(install).await.map_err(failed)?;
-    Ok(true)
+    let installed = session.run(install).await.map_err(failed);
+    if installed.is_err() {
+        Marker::ClonePlugin.remove(layout)?;
+    }
+    installed.map(|()| true)
 }
 
 async fn unload_plugin(session: &mut Session, layout: &Layout) -> Result<()> {
@@ -184,7 +199,7 @@ struct StopOnDrop {
     layout: Layout,
     login: Login,
     connection: Option<u32>,
-    temporary: bool,
+    unload: bool,
 }
 
 impl Drop for StopOnDrop {
@@ -192,7 +207,7 @@ impl Drop for StopOnDrop {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        let (layout, login, temporary) = (self.layout.clone(), self.login.clone(), self.temporary);
+        let (layout, login, unload) = (self.layout.clone(), self.login.clone(), self.unload);
         tokio::spawn(async move {
             let failed = |error| sql_error("stop the clone", error);
             let stop = async {
@@ -200,7 +215,7 @@ impl Drop for StopOnDrop {
                 let mut session = opened.map_err(failed)?;
                 let kill = format!("KILL {connection}");
                 session.run(&kill).await.map_err(failed)?;
-                if temporary {
+                if unload {
                     unload_plugin(&mut session, &layout).await?;
                 }
                 session.close().await;

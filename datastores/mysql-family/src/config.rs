@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use datastore::{Error, PrepareRequest, Result};
 use guest::{Account, Command};
 use managed::{Configurations, Examiner, OptionFile as _};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cnf::{Document, same_name};
 use crate::errors::os_error;
@@ -33,6 +33,7 @@ impl<F: Flavor> Server<F> {
         system.set(SERVER_SECTION, "datadir", data_dir.to_str());
         overrides.write(Group::SystemLate, COMMON, &system)?;
         overrides.put(Group::User, COMMON, &user)?;
+        self.install_kept_overrides()?;
         self.write_base(base)
     }
 
@@ -56,6 +57,20 @@ impl<F: Flavor> Server<F> {
         let user = Overrides::new(include_dir).read(Group::User, COMMON)?;
         self.check_user_parameters(&base, &user, version).await?;
         self.write_base(base)
+    }
+
+    /// What the control plane says of sources or replicas, without the options
+    /// that this version of the server does not know.
+    pub(crate) async fn accepted(&self, contents: &str) -> Result<Document> {
+        let version = self.installed_version().await?;
+        let base = self.present_base()?.without_includes();
+        let mut document = Document::parse(contents).without_includes();
+        let both = Document::parse(&format!("{base}\n{document}"));
+        for name in self.examiner(&version).examine(&both).await?.refused {
+            warn!(option = name, %version, "The server refuses an option of replication; left out.");
+            document.comment_out(&name, &format!("Refused by {version}"));
+        }
+        Ok(document)
     }
 
     /// The files that others decide about, and what is remembered of them.

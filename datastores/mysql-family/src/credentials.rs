@@ -25,8 +25,13 @@ pub struct Login {
     pub password: Secret,
 }
 
-/// Saves a login in `dir`, readable by root only.
+/// Saves a login of an administrator in `dir`, readable by root only.
 pub(crate) fn save(dir: &Path, login: &Login) -> Result<()> {
+    save_as(dir, &login.user, login)
+}
+
+/// Saves a login as `name`.
+pub(crate) fn save_as(dir: &Path, name: &str, login: &Login) -> Result<()> {
     guest::ensure_directory(
         dir,
         &Attributes {
@@ -40,7 +45,7 @@ pub(crate) fn save(dir: &Path, login: &Login) -> Result<()> {
         login.user,
         login.password.expose()
     );
-    let path = dir.join(format!("{}.cnf", login.user));
+    let path = dir.join(format!("{name}.cnf"));
     guest::write_atomic(
         &path,
         text.as_bytes(),
@@ -52,16 +57,25 @@ pub(crate) fn save(dir: &Path, login: &Login) -> Result<()> {
     .map_err(os_error)
 }
 
-/// The login of `user` saved in `dir`, if there is one.
-pub(crate) fn load(dir: &Path, user: &str) -> Result<Option<Login>> {
-    let path = dir.join(format!("{user}.cnf"));
+/// The login of an administrator saved in `dir`, if there is one.
+fn load(dir: &Path, user: &str) -> Result<Option<Login>> {
+    let login = load_as(dir, user)?;
+    Ok(login.map(|login| Login {
+        user: user.to_owned(),
+        ..login
+    }))
+}
+
+/// The login saved as `name`, if there is one.
+pub(crate) fn load_as(dir: &Path, name: &str) -> Result<Option<Login>> {
+    let path = dir.join(format!("{name}.cnf"));
     let Some(text) = guest::read_optional(&path).map_err(os_error)? else {
         return Ok(None);
     };
-    match password_in(&text) {
+    match client_value(&text, "password") {
         Some(password) => Ok(Some(Login {
-            user: user.to_owned(),
-            password,
+            user: client_value(&text, "user").unwrap_or(name).to_owned(),
+            password: Secret::new(password),
         })),
         None => Err(Error::failed(format!(
             "{} holds no password",
@@ -84,22 +98,22 @@ pub(crate) fn administrator(dir: &Path) -> Result<Login> {
     )))
 }
 
-/// `password` of the section `client`, as ConfigParser reads it.
-fn password_in(text: &str) -> Option<Secret> {
+/// A value of the section `client`, as ConfigParser reads it.
+fn client_value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut in_client = false;
-    let mut password = None;
+    let mut found = None;
     for line in text.lines() {
         let line = line.trim();
         if let Some(section) = line.strip_prefix('[') {
             in_client = section.strip_suffix(']') == Some("client");
         } else if in_client
             && let Some((key, value)) = line.split_once(['=', ':'])
-            && key.trim().eq_ignore_ascii_case("password")
+            && key.trim().eq_ignore_ascii_case(name)
         {
-            password = Some(Secret::new(value.trim()));
+            found = Some(value.trim());
         }
     }
-    password
+    found
 }
 
 #[cfg(test)]
@@ -130,12 +144,19 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        // Whose name is not that of its file.
+        let replica = Login {
+            user: "slave_1".into(),
+            password: Secret::new("x"),
+        };
+        save_as(&dir, "replication", &replica).unwrap();
+        assert_eq!(load_as(&dir, "replication").unwrap(), Some(replica));
     }
 
     #[test]
     fn files_of_python_are_read_as_python_reads_them() {
         let text = "[other]\npassword = no\n[client]\nuser = os_admin\nPassword=a b#c=d \nhost = localhost\n\n";
-        assert_eq!(password_in(text).unwrap().expose(), "a b#c=d");
-        assert_eq!(password_in("[client]\nuser = x\n"), None);
+        assert_eq!(client_value(text, "password"), Some("a b#c=d"));
+        assert_eq!(client_value("[client]\nuser = x\n", "password"), None);
     }
 }

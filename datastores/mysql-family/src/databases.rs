@@ -20,7 +20,7 @@ impl<F: Flavor> Server<F> {
         for database in databases {
             names::check_database(&database.name, &self.settings.ignore_dbs)?;
         }
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = create_all(&mut session, databases).await;
         session.close().await;
         result
@@ -67,7 +67,7 @@ impl<F: Flavor> Server<F> {
 
     pub(crate) async fn drop_database(&self, name: &str) -> Result<()> {
         names::check_database(name, &self.settings.ignore_dbs)?;
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = session
             .run(&format!("DROP DATABASE {}", sql::identifier(name)))
             .await;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datastore::{
-    BackupRequest, BackupStream, Database, Datastore, Error, Page, PageRequest, PasswordChange,
-    PrepareRequest, ReadLock, RestoreSource, Restored, Result, Secret, ServerLog, ServiceStatus,
-    StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
+    BackupRequest, BackupStream, Database, Datastore, Error, LastTransaction, Page, PageRequest,
+    PasswordChange, PrepareRequest, ReadLock, ReplicaContext, ReplicationAccount, RestoreSource,
+    Restored, Result, Secret, ServerLog, ServiceStatus, StopOutcome, TlsFiles, TlsMaterial,
+    TlsMode, User, UserAttributes,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracing::error;
 
 use crate::errors::os_error;
@@ -183,8 +184,9 @@ impl<F: Flavor> Datastore for Server<F> {
         source: &dyn RestoreSource,
     ) -> Result<Restored> {
         self.service.keep_down().await?;
+        self.meet_source(request).await?;
         self.unpack_restore(request, source).await?;
-        self.start_restored().await
+        self.start_as_asked(request).await
     }
 
     async fn unpack(&self, source: &dyn RestoreSource) -> Result<()> {
@@ -203,12 +205,62 @@ impl<F: Flavor> Datastore for Server<F> {
 
     async fn restore_snapshot(&self, request: &PrepareRequest) -> Result<Restored> {
         self.service.keep_down().await?;
+        self.meet_source(request).await?;
         self.take_over_snapshot(request).await?;
-        self.start_restored().await
+        self.start_as_asked(request).await
     }
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
+    }
+
+    async fn port(&self) -> Result<u16> {
+        self.tcp_port().await
+    }
+
+    async fn enable_as_source(&self, config: &str) -> Result<()> {
+        self.become_source(config).await
+    }
+
+    async fn replication_account(&self) -> Result<ReplicationAccount> {
+        self.account_for_replicas().await
+    }
+
+    async fn source_position(&self) -> Result<Map<String, Value>> {
+        self.position_of_source().await
+    }
+
+    async fn attach_replica(
+        &self,
+        context: &ReplicaContext,
+        config: &str,
+        _restart: bool,
+    ) -> Result<()> {
+        self.attach(context, config).await
+    }
+
+    async fn detach_replica(&self, for_failover: bool) -> Result<Option<String>> {
+        self.detach(for_failover).await
+    }
+
+    async fn set_read_only(&self, read_only: bool) -> Result<()> {
+        self.keep_from_writing(read_only).await
+    }
+
+    async fn latest_transaction(&self) -> Result<String> {
+        self.latest_gtids().await
+    }
+
+    async fn wait_for_transaction(&self, transaction: &str, patience: Duration) -> Result<()> {
+        self.wait_for_gtids(transaction, patience).await
+    }
+
+    async fn last_transaction(&self) -> Result<LastTransaction> {
+        self.last_received().await
+    }
+
+    async fn demote_source(&self) -> Result<()> {
+        self.stop_being_source().await
     }
 
     fn logs(&self) -> Vec<ServerLog> {
@@ -238,7 +290,8 @@ impl<F: Flavor> Datastore for Server<F> {
 
     async fn housekeeping(&self) -> Result<()> {
         self.settle_tls().await;
-        self.bound_logs().await
+        let tended = self.tend_replication().await;
+        self.bound_logs().await.and(tended)
     }
 
     async fn main_pid(&self) -> Option<u32> {

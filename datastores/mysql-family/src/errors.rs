@@ -26,7 +26,7 @@ pub(crate) mod code {
     const IDENTIFIER_TOO_LONG: u16 = 1059;
     const WRONG_DATABASE_NAME: u16 = 1102;
     pub(crate) const NONEXISTING_GRANT: u16 = 1141;
-    const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    pub(crate) const LOCK_WAIT_TIMEOUT: u16 = 1205;
     const INVALID_CHARACTERS: u16 = 1300;
     const USER_NOT_FOUND: u16 = 1133;
     const STRING_TOO_LONG: u16 = 1470;
@@ -64,7 +64,9 @@ pub(crate) fn sql_error(what: impl std::fmt::Display, error: SqlError) -> Error 
     let kind = match &error {
         SqlError::Server { code, .. } => code::kind(*code),
         SqlError::Timeout(_) => ErrorKind::Timeout,
-        SqlError::Connection(_) | SqlError::UnknownVersion { .. } => ErrorKind::Failed,
+        SqlError::Connection(_) | SqlError::Nonsense(_) | SqlError::UnknownVersion { .. } => {
+            ErrorKind::Failed
+        }
     };
     let message = match &error {
         // The server's texts name the thing and never hold a password.

@@ -134,7 +134,7 @@ impl<F: Flavor> Server<F> {
             names::check_database(database, &self.settings.ignore_dbs)?;
         }
         let databases: Vec<&str> = databases.iter().map(String::as_str).collect();
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = match user.must_exist(&mut session).await {
             Ok(()) => grant_all(&mut session, &user, &databases).await,
             Err(error) => Err(error),
@@ -153,7 +153,7 @@ impl<F: Flavor> Server<F> {
     ) -> Result<()> {
         let user = self.user_id(name, host)?;
         names::check_database(database, &self.settings.ignore_dbs)?;
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = revoke_all(&mut session, &user, database).await;
         session.close().await;
         result

@@ -1,6 +1,8 @@
 //! Marks on the volume: what the data directory holds is not ready for use, or
 //! has something in it that is not to stay.
 
+use std::time::Duration;
+
 use datastore::Result;
 use managed::Mark;
 
@@ -23,6 +25,9 @@ pub(crate) enum Marker {
     /// The server has the clone plugin for a backup only. It keeps plugins over
     /// a crash in the middle of one.
     ClonePlugin,
+    /// A failover has begun: this replica does not follow its source any more,
+    /// and who does what next is still to be told.
+    Failover,
 }
 
 impl Marker {
@@ -33,12 +38,20 @@ impl Marker {
             Self::TakingOver => ".taking-over",
             Self::Adopting => ".adopting",
             Self::ClonePlugin => ".temporary-clone-plugin",
+            Self::Failover => ".failover",
         };
         Mark::new(&layout.mount_point, name)
     }
 
     pub(crate) fn is_set(self, layout: &Layout) -> bool {
         self.mark(layout).is_set()
+    }
+
+    /// For how long it has been set.
+    pub(crate) fn age(self, layout: &Layout) -> Option<Duration> {
+        let set = self.mark(layout).since().ok()??;
+        // A clock that was set back since: as if it were new.
+        Some(set.elapsed().unwrap_or_default())
     }
 
     pub(crate) fn set(self, layout: &Layout) -> Result<()> {
@@ -70,6 +83,10 @@ mod tests {
         // And a takeover goes on with the next one.
         Marker::Adopting.set(&layout).unwrap();
         ensure_complete(&layout).unwrap();
+        Marker::Failover.set(&layout).unwrap();
+        ensure_complete(&layout).unwrap();
+        assert!(Marker::Failover.age(&layout).unwrap() < Duration::from_secs(60));
+        assert_eq!(Marker::TakingOver.age(&layout), None);
         for marker in [Marker::Restoring, Marker::TakingOver] {
             marker.set(&layout).unwrap();
             assert!(marker.is_set(&layout));

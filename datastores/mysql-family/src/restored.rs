@@ -33,8 +33,11 @@ pub(crate) const TEMPORARY_PLUGIN: &str = "plugin = temporary";
 /// Files that tell how a backup was made; tools write them at its end.
 /// MariaDB has its own names since 11.1.
 pub(crate) const INFO_FILES: [&str; 3] = ["xtrabackup_info", "mariadb_backup_info", CLONE_INFO];
-/// Unknown options with this prefix do no harm: not all versions have both.
-const NO_REPLICATION: &str = "loose_skip_slave_start\nloose_skip_replica_start\n";
+/// The first start of restored data: it follows nobody, and administrators can
+/// write, to make it what it is to be. Unknown options with this prefix do no
+/// harm: not all versions have all.
+const FIRST_START: &str = "loose_skip_slave_start\nloose_skip_replica_start\n\
+     loose_super_read_only = 0\n";
 const DEFAULT_DATA_FILE_PATH: &str = "ibdata1:12M:autoextend";
 const DEFAULT_PAGE_SIZE: &str = "16384";
 
@@ -95,7 +98,7 @@ impl<F: Flavor> Server<F> {
         self.arm(
             || password::generate_mixed(length),
             |root, os_admin| statements(root, os_admin, &version),
-            NO_REPLICATION,
+            FIRST_START,
         )
     }
 

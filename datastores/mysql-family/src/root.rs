@@ -2,13 +2,16 @@
 //! server's own and is not touched here.
 
 use datastore::{Error, Result, Secret, User};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::credentials::ROOT;
 use crate::errors::sql_error;
+use crate::replication::privileged;
 use crate::session::{Session, SqlResult};
 use crate::users::UserId;
-use crate::{Flavor, Server, ServerVersion, Vendor, identified, names, password, tls_accounts};
+use crate::{
+    Flavor, Server, ServerVersion, Vendor, identified, names, password, sessions, tls_accounts,
+};
 
 const ANYWHERE: &str = "%";
 
@@ -23,7 +26,7 @@ impl<F: Flavor> Server<F> {
             None => password::generate(self.settings.default_password_length),
         };
         let privileges = self.root_privileges()?;
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = enable(
             &mut session,
             &password,
@@ -48,7 +51,7 @@ impl<F: Flavor> Server<F> {
     /// itself stays, as Trove expects.
     pub(crate) async fn lock_root(&self) -> Result<()> {
         let password = password::generate(self.settings.default_password_length);
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = disable(&mut session, &password).await;
         session.close().await;
         result.map_err(|error| sql_error("disable root", error))?;
@@ -134,6 +137,9 @@ async fn enable(
     let alter = format!("ALTER USER {account}");
     identified::run(session, &alter, password, demand).await?;
     session.run(grant).await?;
+    if privileged::is_revocable(session.version()) {
+        privileged::revoke(session, &tenants_root()).await?;
+    }
     if has_account_lock(session.version()) {
         let unlock = format!("ALTER USER {account} ACCOUNT UNLOCK");
         session.run(&unlock).await?;
@@ -151,27 +157,9 @@ async fn disable(session: &mut Session, password: &Secret) -> SqlResult<()> {
         session.run(&format!("{alter} ACCOUNT LOCK")).await?;
     }
     identified::run(session, &alter, password, "").await?;
-    end_sessions(session).await
-}
-
-/// Ends the sessions root has opened from afar: the lock only meets new ones.
-async fn end_sessions(session: &mut Session) -> SqlResult<()> {
-    for row in session.text_rows("SHOW PROCESSLIST").await? {
-        let identity = (
-            row.get::<u64, _>("Id"),
-            row.get::<String, _>("User"),
-            row.get::<String, _>("Host"),
-        );
-        let (Some(id), Some(user), Some(host)) = identity else {
-            continue;
-        };
-        if user == ROOT
-            && host != "localhost"
-            && let Err(error) = session.run(&format!("KILL {id}")).await
-        {
-            // Gone by itself, most likely.
-            warn!(%error, id, "Session of root not ended.");
-        }
-    }
-    Ok(())
+    // The lock only meets new ones.
+    sessions::end(session, |other| {
+        other.user == ROOT && other.host != "localhost"
+    })
+    .await
 }

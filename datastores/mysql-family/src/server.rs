@@ -72,6 +72,19 @@ impl<F: Flavor> Server<F> {
             .map_err(|error| sql_error("log in to the server", error))
     }
 
+    /// A session for changes that belong to all servers of a replication set,
+    /// which therefore are made at the source and nowhere else.
+    pub(crate) async fn writing_session(&self) -> Result<Session> {
+        let session = self.session().await?;
+        if !session.is_read_only() {
+            return Ok(session);
+        }
+        session.close().await;
+        Err(Error::bad_request(
+            "This server is read only, as replicas are: make the change at its source",
+        ))
+    }
+
     /// Logs in as somebody.
     pub(crate) async fn session_of(&self, login: &Login) -> SqlResult<Session> {
         Session::open(&self.settings.layout.socket, login).await

@@ -46,6 +46,9 @@ pub(crate) enum SqlError {
     /// The connection could not be made or broke.
     #[error("no connection to the server: {0}")]
     Connection(#[source] mysql_async::Error),
+    /// The server's answer makes no sense.
+    #[error("the server answers with {0}")]
+    Nonsense(String),
     /// The server's version is no version.
     #[error("the server reports its version as {reported:?}")]
     UnknownVersion {
@@ -93,23 +96,29 @@ pub(crate) type SqlResult<T> = Result<T, SqlError>;
 pub(crate) struct Session {
     connection: Conn,
     version: ServerVersion,
+    read_only: bool,
 }
 
 impl Session {
     /// Logs in and prepares the session: a SQL mode that makes quoting
     /// unambiguous and keeps GRANT from creating users; the general and slow
-    /// logs, which tenants may read, left out; waits for locks bounded.
+    /// logs, which tenants may read, left out; waits for locks bounded. What is
+    /// done on a read-only server is this server's own and not for its binary
+    /// log: a replica with transactions of its own cannot follow others.
     pub(crate) async fn open(socket: &Path, login: &Login) -> SqlResult<Self> {
         let mut connection = connect(socket, login).await?;
-        let version: Option<String> = bounded(
+        let about: Option<(String, String)> = bounded(
             STATEMENT_TIMEOUT,
-            connection.query_first("SELECT VERSION()"),
+            connection.query_first("SELECT VERSION(), @@GLOBAL.read_only"),
         )
         .await?;
+        let (version, read_only) = about.unzip();
         let version = version
             .as_deref()
             .and_then(ServerVersion::parse)
             .ok_or(SqlError::UnknownVersion { reported: version })?;
+        // MariaDB 12 has words for more than on and off.
+        let read_only = read_only.is_some_and(|text| !matches!(&*text, "0" | "OFF"));
         // MySQL 8 has dropped NO_AUTO_CREATE_USER and never creates users.
         let mode = match version.is_at_least(Vendor::MySql, (8, 0, 0)) {
             true => "NO_BACKSLASH_ESCAPES",
@@ -121,13 +130,15 @@ impl Session {
         } else {
             ""
         };
+        let unlogged = if read_only { ", sql_log_bin = 0" } else { "" };
         let mut session = Self {
             connection,
             version,
+            read_only,
         };
         let settings = format!(
             "SET SESSION sql_mode = '{mode}', sql_log_off = 1, long_query_time = 31536000, \
-             lock_wait_timeout = {LOCK_WAIT_TIMEOUT}{hashes}"
+             lock_wait_timeout = {LOCK_WAIT_TIMEOUT}{hashes}{unlogged}"
         );
         session.run(&settings).await?;
         Ok(session)
@@ -136,6 +147,11 @@ impl Session {
     /// The server's version.
     pub(crate) fn version(&self) -> &ServerVersion {
         &self.version
+    }
+
+    /// Whether the server was read only when this session began.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// The server's number for this connection.

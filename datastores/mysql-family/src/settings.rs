@@ -93,6 +93,11 @@ impl Layout {
         self.mount_point.join("conf.d")
     }
 
+    /// What the server is to others, for the next root disk: override files.
+    pub(crate) fn replication_dir(&self) -> PathBuf {
+        self.credentials_dir().join("replication")
+    }
+
     /// The server's id in replication, which outlives its configuration.
     pub(crate) fn server_id_file(&self) -> PathBuf {
         self.credentials_dir().join("server_id")

@@ -83,8 +83,7 @@ impl<F: Flavor> Server<F> {
             let path = layout.credentials_dir().join(format!("{user}.cnf"));
             guest::remove_if_exists(&path).map_err(os_error)?;
         }
-        // A copy must not pass for the original.
-        guest::remove_if_exists(&layout.server_id_file()).map_err(os_error)?;
+        self.forget_role()?;
         self.install_configuration(request).await?;
         self.finish_data_dir().await
     }

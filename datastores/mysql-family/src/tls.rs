@@ -27,6 +27,8 @@ const CERTIFICATE: &str = "ssl_cert";
 const AUTHORITIES: &str = "ssl_ca";
 const VERSIONS: &str = "tls_version";
 const REQUIRE: &str = "require_secure_transport";
+/// MariaDB's way to read files again; replicas have files of their own.
+const RELOAD: &str = "FLUSH NO_WRITE_TO_BINLOG SSL";
 
 impl<F: Flavor> Server<F> {
     pub(crate) fn tls_paths(&self) -> TlsFiles {
@@ -157,7 +159,8 @@ impl<F: Flavor> Server<F> {
         if let Some(statement) = require(&version, demand) {
             session.run(&statement).await.map_err(failed)?;
         }
-        if on || mode.is_none() {
+        // Accounts of a replica are its source's.
+        if (on || mode.is_none()) && !session.is_read_only() {
             tls_accounts::demand(session, mode, demands)
                 .await
                 .map_err(|error| sql_error("change what users demand", error))?;
@@ -176,6 +179,7 @@ impl<F: Flavor> Server<F> {
             let mut session = self.session().await?;
             let mut changed = Vec::new();
             let done = match has_certificate(&mut session).await {
+                Ok(_) if session.is_read_only() => Ok(()),
                 Ok(true) => tls_accounts::demand(&mut session, mode, &mut changed).await,
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
@@ -314,7 +318,7 @@ async fn load(
             return Ok(false);
         }
     }
-    session.run("FLUSH SSL").await?;
+    session.run(RELOAD).await?;
     Ok(true)
 }
 
@@ -355,7 +359,7 @@ async fn globals(session: &mut Session, version: &ServerVersion) -> SqlResult<Ve
     }
     // Files are put back first: what was in them is loaded again.
     if version.is_at_least(Vendor::MariaDb, (10, 4, 0)) && has_certificate(session).await? {
-        statements.push("FLUSH SSL".to_owned());
+        statements.push(RELOAD.to_owned());
     }
     Ok(statements)
 }

@@ -130,7 +130,7 @@ impl<F: Flavor> Server<F> {
     /// The account of a request about an existing user. Reserved names are
     /// refused wherever they come from.
     pub(crate) fn user_id(&self, name: &str, host: Option<&str>) -> Result<UserId> {
-        names::check_user(name, &self.settings.ignore_users)?;
+        names::check_user(name, &self.reserved_users()?)?;
         let host = host::canonical(host);
         host::check(&host, false)?;
         Ok(UserId {
@@ -141,7 +141,7 @@ impl<F: Flavor> Server<F> {
 
     /// The account of a request to create.
     fn new_user_id(&self, name: &str, host: Option<&str>) -> Result<UserId> {
-        names::check_new_user(name, &self.settings.ignore_users)?;
+        names::check_new_user(name, &self.reserved_users()?)?;
         let host = host::canonical(host);
         host::check(&host, self.settings.hostname_require_valid_ip)?;
         Ok(UserId {
@@ -155,7 +155,7 @@ impl<F: Flavor> Server<F> {
     fn renamed_id(&self, old: &UserId, attributes: &UserAttributes) -> Result<UserId> {
         let mut new = old.clone();
         if let Some(name) = &attributes.name {
-            names::check_new_user(name, &self.settings.ignore_users)?;
+            names::check_new_user(name, &self.reserved_users()?)?;
             new.name.clone_from(name);
         }
         if let Some(host) = &attributes.host {
@@ -187,7 +187,7 @@ impl<F: Flavor> Server<F> {
             wanted.push((id, password, databases));
         }
         let demand = tls_accounts::clause(self.tls_mode());
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let mut created: Vec<&UserId> = Vec::new();
         let mut result = Ok(());
         for (id, password, databases) in &wanted {
@@ -211,52 +211,23 @@ impl<F: Flavor> Server<F> {
         result
     }
 
+    /// Users that are neither shown nor touched: those of the configuration,
+    /// and whom replicas log in as.
+    fn reserved_users(&self) -> Result<Vec<String>> {
+        let mut reserved = self.settings.ignore_users.clone();
+        reserved.extend(self.known_account()?.map(|login| login.user));
+        Ok(reserved)
+    }
+
     pub(crate) async fn page_of_users(&self, page: &PageRequest) -> Result<Page<User>> {
+        let reserved = self.reserved_users()?;
         let mut session = self.session().await?;
-        let result = self.users(&mut session, page).await;
+        let result = users(&mut session, page, &reserved).await;
         session.close().await;
         let users = result.map_err(|error| sql_error("list users", error))?;
         Ok(Page::cut(users, page.limit, |user: &User| {
             format!("{}@{}", user.name, user.host.as_deref().unwrap_or("%"))
         }))
-    }
-
-    async fn users(&self, session: &mut Session, page: &PageRequest) -> SqlResult<Vec<User>> {
-        let reserved = &self.settings.ignore_users;
-        let mut query = "SELECT User, Host FROM mysql.user WHERE Host <> 'localhost'".to_owned();
-        if session.version().vendor == Vendor::MariaDb {
-            // Roles are rows, too.
-            query += " AND is_role = 'N'";
-        }
-        let mut parameters: Vec<Value> = reserved.iter().map(Value::from).collect();
-        if !reserved.is_empty() {
-            query += &format!(
-                " AND CAST(User AS BINARY) NOT IN ({})",
-                sql::binary_placeholders(reserved.len())
-            );
-        }
-        if let Some(marker) = &page.marker {
-            query += &format!(" AND {MARKER} {} CAST(? AS BINARY)", after(page));
-            parameters.push(marker.into());
-        }
-        query += &format!(" ORDER BY {MARKER}{}", limit_clause(page));
-        let ids: Vec<UserId> = session
-            .rows::<(String, String)>(&query, parameters)
-            .await?
-            .into_iter()
-            .map(|(name, host)| UserId { name, host })
-            .collect();
-        let mut granted = databases_of(session, &ids).await?;
-        Ok(ids
-            .into_iter()
-            .map(|id| User {
-                databases: granted.remove(&id).unwrap_or_default(),
-                name: id.name,
-                host: Some(id.host),
-                password: None,
-                is_root: false,
-            })
-            .collect())
     }
 
     pub(crate) async fn find_user(&self, name: &str, host: Option<&str>) -> Result<Option<User>> {
@@ -285,7 +256,7 @@ impl<F: Flavor> Server<F> {
 
     pub(crate) async fn drop_user(&self, name: &str, host: Option<&str>) -> Result<()> {
         let id = self.user_id(name, host)?;
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = id.drop(&mut session).await;
         session.close().await;
         result
@@ -301,7 +272,7 @@ impl<F: Flavor> Server<F> {
                 &change.password,
             ));
         }
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = set_all(&mut session, &wanted).await;
         session.close().await;
         result
@@ -319,11 +290,53 @@ impl<F: Flavor> Server<F> {
         if let Some(password) = &attributes.password {
             names::check_password(&old.name, password.expose())?;
         }
-        let mut session = self.session().await?;
+        let mut session = self.writing_session().await?;
         let result = rename_and_set(&mut session, &old, &new, attributes.password.as_ref()).await;
         session.close().await;
         result
     }
+}
+
+/// Users of a page, and one more if there are more, without the `reserved`.
+async fn users(
+    session: &mut Session,
+    page: &PageRequest,
+    reserved: &[String],
+) -> SqlResult<Vec<User>> {
+    let mut query = "SELECT User, Host FROM mysql.user WHERE Host <> 'localhost'".to_owned();
+    if session.version().vendor == Vendor::MariaDb {
+        // Roles are rows, too.
+        query += " AND is_role = 'N'";
+    }
+    let mut parameters: Vec<Value> = reserved.iter().map(Value::from).collect();
+    if !reserved.is_empty() {
+        query += &format!(
+            " AND CAST(User AS BINARY) NOT IN ({})",
+            sql::binary_placeholders(reserved.len())
+        );
+    }
+    if let Some(marker) = &page.marker {
+        query += &format!(" AND {MARKER} {} CAST(? AS BINARY)", after(page));
+        parameters.push(marker.into());
+    }
+    query += &format!(" ORDER BY {MARKER}{}", limit_clause(page));
+    let ids: Vec<UserId> = session
+        .rows::<(String, String)>(&query, parameters)
+        .await?
+        .into_iter()
+        .map(|(name, host)| UserId { name, host })
+        .collect();
+    let mut granted = databases_of(session, &ids).await?;
+    Ok(ids
+        .into_iter()
+        .map(|id| User {
+            databases: granted.remove(&id).unwrap_or_default(),
+            name: id.name,
+            host: Some(id.host),
+            password: None,
+            is_root: false,
+        })
+        .collect())
 }
 
 /// MariaDB says that it cannot do something with a user; that the password is

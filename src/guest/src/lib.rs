@@ -29,7 +29,9 @@ pub use files::{
     Attributes, FileError, Kept, ensure_directory, read_optional, remove_if_exists, write_atomic,
 };
 pub use freeze::{freeze, thaw};
-pub use network::{BadCidr, Cidr, HostRoute, NetworkError, Subnet, TenantNetwork, own_address};
+pub use network::{
+    BadCidr, Cidr, HostRoute, NetworkError, Subnet, TenantNetwork, own_address, tcp_socket_of,
+};
 pub use nss::pin_name_services;
 pub use service::{ActiveState, ServiceError, Unit, UnitState};
 pub use volume::{

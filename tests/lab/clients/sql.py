@@ -48,6 +48,9 @@ class SqlClient:
             client = [self.datastore, "--no-defaults", "--protocol=tcp"]
             client += [f"--host={self.host}", f"--user={self.user}"]
             client += ["--connect-timeout=10", *arguments]
+            if self.datastore == "mariadb":
+                # As the others do by themselves: TLS if the server has it.
+                client.append("--ssl")
             client += [self.database] if self.database else []
         return network.entering(self.namespace, ["chroot", str(self.tree), *client])
 

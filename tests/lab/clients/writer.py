@@ -147,8 +147,15 @@ class Writer:
 
     def longest_pause(self) -> float:
         """The longest time between two acknowledged rows, in seconds."""
+        return self._pause()[0]
+
+    def after_pause(self) -> float:
+        """When that ended."""
+        return self._pause()[1]
+
+    def _pause(self) -> tuple[float, float]:
         times = [self.times[number] for number in sorted(self.times)]
-        return max((b - a for a, b in zip(times, times[1:])), default=0.0)
+        return max(((b - a, b) for a, b in zip(times, times[1:])), default=(0.0, 0.0))
 
 
 def _close(connection: Any) -> None:

@@ -148,12 +148,18 @@ async fn new_base(fixture: Arc<Fixture>) {
             "max_connections = 150\nno_such_option = 1\nno-such-flag",
         );
     ds(&fixture).reset_configuration(&template).await.unwrap();
+    let id = |text: &str| {
+        let document = Document::parse(text);
+        let id = document.get("mysqld", "server_id").flatten();
+        id.map(str::to_owned)
+    };
     let after = std::fs::read_to_string(path).unwrap();
+    assert_eq!(id(&after).as_deref(), Some("1790430125"));
+    // On a new root disk, too.
+    std::fs::remove_file(path).unwrap();
+    ds(&fixture).reset_configuration(&template).await.unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), after);
     let document = Document::parse(&after);
-    assert_eq!(
-        document.get("mysqld", "server_id"),
-        Some(Some("1790430125"))
-    );
     assert_eq!(document.get("mysqld", "max_connections"), Some(Some("150")));
     assert_eq!(document.get("mysqld", "no_such_option"), None);
     assert_eq!(document.get("mysqld", "no_such_flag"), None);

@@ -133,6 +133,8 @@ pub(crate) struct Site {
     pub(crate) x_port: u16,
     /// Lines for the server's section of the template.
     pub(crate) extra: &'static str,
+    /// Its number among servers that replicate.
+    pub(crate) server_id: u32,
     dir: tempfile::TempDir,
 }
 
@@ -150,6 +152,7 @@ impl Site {
             port: free_port(),
             x_port: free_port(),
             extra: "",
+            server_id: 1_790_430_125,
             dir,
         };
         let account = &site.settings().account;
@@ -210,10 +213,11 @@ impl Site {
              innodb_file_per_table = 1\ninnodb_log_files_in_group = 2\ninnodb_log_file_size=50M\n\
              innodb_log_buffer_size=25M\nconnect_timeout = 15\nwait_timeout = 120\n\
              max_connections = 100\ndefault_storage_engine = innodb\nlocal-infile = 0\n\
-             bind-address = 127.0.0.1\n{extra}log_bin = {data}/binlog\nserver_id = 1790430125\n\n\
+             bind-address = 127.0.0.1\n{extra}log_bin = {data}/binlog\nserver_id = {server_id}\n\n\
              [mysqldump]\nquick = 1\n\n[isamchk]\nkey_buffer = 16M\n\n!includedir {include}/\n",
             port = self.port,
             extra = self.extra,
+            server_id = self.server_id,
             run = run.display(),
             prefix = prefix.display(),
             tmp = self.path("tmp").display(),
@@ -357,6 +361,10 @@ impl Fixture {
         let mut site = Site::new(product);
         // Else 127.0.0.1 is localhost, and root from there is not the tenant's.
         site.extra = "skip-name-resolve\n";
+        Self::start_site(site).await
+    }
+
+    pub(crate) async fn start_site(site: Site) -> Self {
         site.datastore.install(&site.request()).await.unwrap();
         let first_start = site.datastore.arm_first_start().unwrap();
         let mut process = site.spawn();

@@ -19,6 +19,7 @@ mod first_start;
 mod groups;
 mod harness;
 mod logs;
+mod replication;
 mod root;
 mod snapshot;
 mod tls;

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use datastore::{
-    Endpoint, Error, ReplicaContext, ReplicaRequest, ReplicationAccount, Result, TlsMaterial,
-    TlsMode,
+    Endpoint, Error, ErrorKind, ReplicaContext, ReplicaRequest, ReplicationAccount, Result,
+    TlsMaterial, TlsMode,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{ANNOUNCE, Operations};
 use crate::backups::BackupInfo;
@@ -88,7 +88,7 @@ impl Operations {
             .ok_or_else(|| Error::bad_request("snapshot_info has no id"))?;
         self.enable_as_source(config).await?;
         if !info.is_snapshot(&settings.backup.storage_strategy) {
-            self.back_up(info, context, None).await?;
+            self.back_up_for_replicas(info, context).await?;
         }
         let mut snapshot = self.replica_context().await?;
         let stats = self.filesystem_stats().await?;
@@ -104,6 +104,22 @@ impl Operations {
             snapshot["cert_container"] = json!(material);
         }
         Ok(snapshot)
+    }
+
+    /// The control plane asks for an increment to the user's last backup,
+    /// whatever that is. A full one does as well.
+    async fn back_up_for_replicas(&self, mut info: BackupInfo, context: &Context) -> Result<()> {
+        let made = self.back_up(info.clone(), context, None).await;
+        let refused = |kind| matches!(kind, ErrorKind::NotSupported | ErrorKind::BadRequest);
+        match made {
+            Err(error) if info.parent.is_some() && refused(error.kind()) => {
+                warn!(%error, "No increment for replicas; making a full backup.");
+                info.parent = None;
+                info.backup_type = None;
+                self.back_up(info, context, None).await
+            }
+            made => made,
+        }
     }
 
     /// What a replica needs to follow this server.

@@ -2,9 +2,11 @@
 
 mod cidr;
 mod interfaces;
+mod socket;
 mod tenant;
 
 pub use cidr::{BadCidr, Cidr};
+pub use socket::tcp_socket_of;
 pub use tenant::{HostRoute, NetworkError, Subnet, TenantNetwork};
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{self, Instant};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub use error::ServiceError;
 pub use state::{ActiveState, UnitState};
@@ -63,6 +63,7 @@ impl Unit {
     /// Starts the unit and waits until it is up (for `Type=notify` services:
     /// until they said so). Already running is success.
     pub async fn start(&self, timeout: Duration) -> Result<(), ServiceError> {
+        self.forget_starts().await;
         self.job("start", timeout).await
     }
 
@@ -74,7 +75,16 @@ impl Unit {
 
     /// Stops the unit if it runs, starts it, and waits until it is up.
     pub async fn restart(&self, timeout: Duration) -> Result<(), ServiceError> {
+        self.forget_starts().await;
         self.job("restart", timeout).await
+    }
+
+    /// Keeps systemd from refusing a start that is asked for because there were
+    /// others not long ago: its limit is against servers that keep failing.
+    async fn forget_starts(&self) {
+        if let Err(error) = self.reset_failed().await {
+            warn!(unit = %self.name, %error, "Count of recent starts not reset.");
+        }
     }
 
     /// Asks for a stop without waiting for its end. A unit that is not running

@@ -1,0 +1,1 @@
+"""Sources and replicas of all datastores, in booted guests."""
