@@ -53,7 +53,21 @@ quick: ## tests that need no server: about a minute once built
 	cargo test --workspace
 
 .PHONY: test
-test: deps quick test-servers test-stores test-wire test-static test-scenarios test-backups test-mysql test-postgresql ## set up and pass all tests
+test: deps quick test-servers test-stores build dist ## set up and pass all tests
+	+$(MAKE) --no-print-directory --jobs=$(LANES) --output-sync=target $(SUITES:%=lane-%)
+
+# The suites that need a control plane wait more than they work: as many at a
+# time, each with a lab of its own. The longest come first.
+LANES ?= 3
+SUITES := backups postgresql replication mysql scenarios wire static
+STATE := $(or $(TROVE_LAB_STATE),/var/tmp/trove-guestagent-lab)
+
+.PHONY: $(SUITES:%=lane-%)
+$(SUITES:%=lane-%): lane-%:
+	@export TROVE_LAB_STATE=$(STATE)-$*; started=$$SECONDS; \
+	$(MAKE) --no-print-directory test-$*; \
+	$(LAB) clean; \
+	echo "test-$*: $$((SECONDS - started)) s"
 
 .PHONY: test-servers
 test-servers: ## the datastore crates against real database servers
@@ -88,8 +102,12 @@ test-backups: build ## backups and restores with a real Swift, and with upstream
 test-mysql: build ## the second day of MySQL and MariaDB: groups, flavors, root disks, versions
 	$(LAB) pytest tests/mysql
 
+.PHONY: test-replication
+test-replication: build ## sources and replicas: made, promoted, ejected, cut off, with TLS
+	$(LAB) pytest tests/replication
+
 .PHONY: test-postgresql
-test-postgresql: build ## what is special about PostgreSQL: names, backups, replicas, series
+test-postgresql: build ## what is special about PostgreSQL: names, backups, series
 	$(LAB) pytest tests/postgresql
 
 .PHONY: test-static
