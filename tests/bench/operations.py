@@ -28,7 +28,7 @@ from lab import settings
 from lab.clients.writer import Login, Writer
 from lab.lab import Lab
 from scenarios.conftest import DATABASE, PASSWORD, USER, guests_with
-from postgresql.day2 import rebuild
+from scenarios.day2 import rebuild
 from scenarios.test_life import admin_action
 
 from bench.report import Row
@@ -88,8 +88,8 @@ OPERATIONS = [
     Operation("other flavor", HEARTBEAT + START, HEARTBEAT, resize_flavor),
     Operation("larger volume, online", 0.0, 0.0, resize_volume),
     Operation(f"full backup, {MEGABYTES} MB", 0.0, 0.0, back_up),
+    Operation("rebuild", START, 0.0, rebuild),
 ]
-REBUILD = Operation("rebuild", START, 0.0, rebuild)
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _measure(
                 waiting.append(time.monotonic() - begun)
     yield _row(f"create, {datastore}", median(waiting), START)
     with created(lab, datastore, megabytes=MEGABYTES) as owner:
-        for operation in _operations(datastore):
+        for operation in OPERATIONS:
             times = Times([], [])
             for _ in range(runs):
                 with _written_to(owner, times):
@@ -145,10 +145,6 @@ def _measure(
 
 def _row(name: str, ours: float, waits: float) -> Row:
     return Row(name, ours, waits, "s", partial=True)
-
-
-def _operations(datastore: str) -> list[Operation]:
-    return [*OPERATIONS, REBUILD] if datastore == "postgresql" else OPERATIONS
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from troveclient import exceptions
 from backups.steps import Owner, created
 from lab.lab import Lab
 from lab.waiting import eventually
-from postgresql.day2 import rebuild
+from scenarios.day2 import rebuild
 
 KEPT = "/var/lib/postgresql/modules"
 # What New Relic's package would bring; it is not in Debian.
