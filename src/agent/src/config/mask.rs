@@ -27,7 +27,12 @@ pub(crate) fn transport_url(url: &str) -> String {
     };
     let mut out = format!("{scheme}://");
     if let Some(users) = users {
-        let pieces: Vec<_> = users.split(',').map(piece).collect();
+        // What follows a piece without a host may go on with its password.
+        let mut whole = true;
+        let pieces: Vec<_> = users
+            .split(',')
+            .map(|text| piece(text, std::mem::replace(&mut whole, text.contains('@'))))
+            .collect();
         let (last, hosts) = pieces
             .split_last()
             .map_or((String::new(), &[][..]), |(l, h)| (l.user.clone(), h));
@@ -58,7 +63,12 @@ impl Piece {
     }
 }
 
-fn piece(text: &str) -> Piece {
+/// `known`: it begins where a user does, and not within a password.
+fn piece(text: &str, known: bool) -> Piece {
+    let user = |user_info: &str| match known {
+        true => user(user_info),
+        false => MASK.to_owned(),
+    };
     match text.rsplit_once('@') {
         Some((user_info, host)) => Piece {
             user: user(user_info),
@@ -197,6 +207,8 @@ mod tests {
             "rab canary://h",
             "rabbit://u:p@h/?canary",
             "rabbit://u:#canary@h",
+            "rabbit://:,canary:@a/",
+            "rabbit://u:x,canary:y@h/",
         ];
         for url in urls {
             assert!(
