@@ -59,6 +59,9 @@ class VirtualGuest(Guest):
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
             "BatchMode": "yes",
+            # A machine that has gone closes nothing.
+            "ServerAliveInterval": "15",
+            "ServerAliveCountMax": "8",
         }
         ssh = ["ssh", "-i", str(config_drive.ssh_key(self._directory.parents[1]))]
         for name, value in options.items():
