@@ -23,6 +23,7 @@ LLD_FLAGS = , "-Clink-arg=-Wl,--icf=all", "-Clink-arg=-Wl,-z,pack-relative-reloc
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+DATASTORE ?= mariadb
 
 .PHONY: help
 help: ## show this list
@@ -59,7 +60,7 @@ test: deps quick test-servers test-stores build dist ## set up and pass all test
 # The suites that need a control plane wait more than they work: as many at a
 # time, each with a lab of its own. The longest come first.
 LANES ?= 3
-SUITES := backups postgresql replication mysql scenarios wire static
+SUITES := backups image postgresql replication mysql scenarios wire static
 STATE := $(or $(TROVE_LAB_STATE),/var/tmp/trove-guestagent-lab)
 
 .PHONY: $(SUITES:%=lane-%)
@@ -114,6 +115,16 @@ test-postgresql: build ## what is special about PostgreSQL: names, backups, seri
 test-static: dist ## the release binary in foreign and empty roots
 	$(LAB) pytest tests/static
 
+.PHONY: test-image
+test-image: dist ## a guest image: what is on it, and a life of it under the control plane
+	TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
+	  $(LAB) pytest tests/image/test_content.py tests/image/test_container.py
+
+.PHONY: test-image-vm
+test-image-vm: dist ## the image as an emulated machine: half an hour; not part of `make test`
+	TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent TROVE_LAB_PATIENCE=6 \
+	  $(LAB) pytest tests/image/test_content.py tests/image/test_virtual.py
+
 .PHONY: check
 check: ## formatting, lints, dependency policy, documentation
 	cargo fmt --all --check
@@ -130,17 +141,29 @@ dist: ## build the static release binary dist/trove-guestagent
 	  || { echo "dist/trove-guestagent is not static" >&2; exit 1; }
 	@ls -l dist/trove-guestagent
 
+.PHONY: image
+image: dist ## build a guest image: make image DATASTORE=mariadb
+	$(LAB) image $(DATASTORE) target/image/trove-$(DATASTORE) --binary=dist/trove-guestagent
+
 .PHONY: bench
 bench: deps dist ## side-by-side benchmarks against upstream's agent; writes target/bench/results.json
 	$(LAB) bench
 
+# What `install` takes; tests put another one into their guests.
+BINARY ?= dist/trove-guestagent
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd
+SYSTEM := $(DESTDIR)/usr/lib
+
 .PHONY: install
 install: ## lay binary and units out under DESTDIR
-	install -D -m 0755 dist/trove-guestagent $(DESTDIR)$(PREFIX)/bin/trove-guestagent
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/*.service
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-preset systemd/system-preset/*.preset
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/tmpfiles.d systemd/tmpfiles.d/*.conf
-	install -D -m 0644 -t $(DESTDIR)/usr/lib/systemd/networkd.conf.d systemd/networkd.conf.d/*.conf
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/trove-guestagent
+	install -D -m 0644 -t $(UNITS)/system systemd/*.service
+	install -D -m 0644 -t $(UNITS)/system-preset systemd/system-preset/*.preset
+	install -D -m 0644 -t $(SYSTEM)/sysusers.d systemd/sysusers.d/*.conf
+	install -D -m 0644 -t $(SYSTEM)/tmpfiles.d systemd/tmpfiles.d/*.conf
+	install -D -m 0644 -t $(SYSTEM)/systemd/journald.conf.d systemd/journald.conf.d/*.conf
+	install -D -m 0644 -t $(SYSTEM)/systemd/catalog systemd/*.catalog
+	install -D -m 0644 -t $(SYSTEM)/systemd/networkd.conf.d systemd/networkd.conf.d/*.conf
 
 .PHONY: clean
 clean: ## end the lab and remove build results; the lab's cache stays

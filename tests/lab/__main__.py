@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from lab import settings, teardown
-from lab.cache import locked, remove_tree
-from lab.fetch import fetch, fetch_for_backups, fetched, host
+from lab.cache import Cache, locked, remove_tree
+from lab.fetch import fetch, fetch_for_backups, fetched, host, image
 from lab.progress import Progress
 from lab.settings import DATASTORES
 
@@ -37,6 +37,10 @@ def parse() -> argparse.Namespace:
         "object-store", help="run a command that finds a Swift, which speaks S3, too"
     )
     stores.add_argument("argv", nargs=argparse.REMAINDER)
+    image = commands.add_parser("image", help="build a guest image")
+    image.add_argument("datastore", choices=DATASTORES)
+    image.add_argument("output", type=Path, help="without its suffix")
+    image.add_argument("--binary", type=Path, required=True, help="the agent")
     up = commands.add_parser("up", help="start the control plane")
     up.add_argument("--rpc", choices=("encrypted", "unencrypted"), default="encrypted")
     up.add_argument("--swift", action="store_true", help="with the object store")
@@ -70,6 +74,16 @@ def remove(*, keep_logs: bool) -> None:
         teardown.destroy(state, name, keep_logs=keep_logs)
 
 
+def build_image(datastore: str, output: Path, binary: Path) -> None:
+    """Build an image for people; tests have theirs in the cache."""
+    cache, progress = Cache(settings.cache_dir()), Progress()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with progress.step(f"Guest image {output}.qcow2") as step:
+        image.make(cache, datastore, binary, output.resolve(), "qcow2", step)
+    disk = Path(f"{output}.qcow2")
+    print(f"{disk}: {disk.stat().st_size / 1e6:.0f} MB")
+
+
 def without_dashes(argv: list[str]) -> list[str]:
     return argv[1:] if argv[:1] == ["--"] else argv
 
@@ -79,6 +93,9 @@ def main() -> None:
     match arguments.command:
         case "packages":
             host.ensure_packages(Progress(), settings.versions().build_packages)
+            return
+        case "image":
+            build_image(arguments.datastore, arguments.output, arguments.binary)
             return
         case "fetch":
             progress = Progress()

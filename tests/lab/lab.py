@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,10 @@ from lab.controlplane.offers import offers
 from lab.fetch import BackupParts, Parts, fetch, fetch_for_backups, fetched
 from lab.fetch import servers, trees
 from lab.fetch.database import REGISTER
+from lab.fetch.image import Image
 from lab.fetch.trees import Tree
 from lab.guests.guest import Guest
+from lab.guests.kinds import guest_in
 from lab.processes import ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
 MODES = ("encrypted", "unencrypted")
 # Names that the guests' resolver knows.
 HOSTS = {rabbitmq.NAME: network.LAB_ADDRESS, "cloud.lab.test": network.LAB_ADDRESS}
+
+
+def _label(tree: Tree) -> str:
+    """What the cloud knows a tree's image by."""
+    return settings.versions().datastore(tree.datastore, tree.series).label
 
 
 class LabError(RuntimeError):
@@ -231,7 +238,7 @@ class Lab:
 
     def _cloud_config(self, binary: Path | None) -> Path:
         path = self.state / "etc/cloud.json"
-        self._write_trees(self.parts.trees.values())
+        self._write_trees({_label(tree): tree.path for tree in self.parts.trees.values()})
         values = {
             "state": str(self.state),
             "lab": self.name,
@@ -249,8 +256,8 @@ class Lab:
         """Where the cloud finds the guest tree of an image."""
         return self.state / "etc/trees.json"
 
-    def _write_trees(self, trees: Iterable[Tree]) -> None:
-        paths = {f"{tree.datastore}-{tree.series}": str(tree.path) for tree in trees}
+    def _write_trees(self, more: dict[str, Path]) -> None:
+        paths = {label: str(path) for label, path in more.items()}
         if self._trees_file.exists():
             paths = json.loads(self._trees_file.read_text()) | paths
         temporary = self._trees_file.with_suffix(".new")
@@ -263,13 +270,23 @@ class Lab:
         with network.outside():
             tree = trees.ensure(Cache(settings.cache_dir()), wanted, Progress())
         with self._locked():
-            offered = json.loads(self._trees_file.read_text())
-            if wanted.label in offered:
-                return
-            python = str(self.parts.venv / "bin/python")
-            argv = [python, "-W", "ignore", str(REGISTER), str(self.trove_conf)]
-            self.run([*argv, offers([tree])], check=True, capture_output=True)
-            self._write_trees([tree])
+            if _label(tree) not in json.loads(self._trees_file.read_text()):
+                self._register(tree, tree.path)
+
+    def offer_image(self, image: Image, *, virtual: bool) -> str:
+        """Boot guests from an image from now on, as virtual machines or as containers.
+
+        Returns the series of its server, for `create_instance`.
+        """
+        with self._locked():
+            self._register(image.tree, image.disk if virtual else image.root)
+        return image.tree.series
+
+    def _register(self, tree: Tree, root: Path) -> None:
+        python = str(self.parts.venv / "bin/python")
+        argv = [python, "-W", "ignore", str(REGISTER), str(self.trove_conf)]
+        self.run([*argv, offers([tree])], check=True, capture_output=True)
+        self._write_trees({_label(tree): root})
 
     # Daemons
 
@@ -469,7 +486,7 @@ class Lab:
     def guests(self) -> list[Guest]:
         """Every server that exists now."""
         found = [d for d in self._guest_directories() if (d / "spec.json").exists()]
-        return [Guest(directory, self.log / "guests") for directory in found]
+        return [guest_in(directory, self.log / "guests") for directory in found]
 
     def guest(self, name: str) -> Guest:
         """A server by its id, its instance's id (or the start of one), or name."""

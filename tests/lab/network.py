@@ -79,6 +79,25 @@ def create_lab(namespace: str) -> None:
         ip("-n", namespace, "link", "set", segment.bridge, "up")
 
 
+def port(nic: Nic) -> str:
+    """The lab's end of an interface; unique by the address's last two bytes."""
+    number = "".join(f"{int(byte):02x}" for byte in nic.address.split(".")[2:])
+    return f"vm{number}{nic.segment.bridge[0]}"
+
+
+def create_taps(lab: str, nics: list[Nic]) -> None:
+    """Make the lab's ends of a virtual machine's interfaces."""
+    for nic in nics:
+        ip("-n", lab, "tuntap", "add", "dev", port(nic), "mode", "tap")
+        ip("-n", lab, "link", "set", port(nic), "master", nic.segment.bridge, "up")
+
+
+def delete_taps(lab: str, nics: list[Nic]) -> None:
+    """Remove them; they may be gone with the lab's namespace."""
+    for nic in nics:
+        ip("-n", lab, "link", "delete", port(nic), check=False)
+
+
 def create_guest(guest: str) -> None:
     """Make a guest's namespace; nothing is plugged in yet."""
     ip("netns", "add", guest)
@@ -99,10 +118,9 @@ def plug(lab: str, guest: str, nics: list[Nic], own: str | None = None) -> None:
         ip("-n", guest, family, "route", "flush", "table", "all", "type", "unreachable")
     configured = [nic for nic in nics if nic.mac != own]
     for nic in nics:
-        port = _port(nic)
         peer = ["peer", "name", nic.name, "address", nic.mac, "netns", guest]
-        ip("-n", lab, "link", "add", port, "type", "veth", *peer)
-        ip("-n", lab, "link", "set", port, "master", nic.segment.bridge, "up")
+        ip("-n", lab, "link", "add", port(nic), "type", "veth", *peer)
+        ip("-n", lab, "link", "set", port(nic), "master", nic.segment.bridge, "up")
         if nic in configured:
             address = f"{nic.address}/{nic.segment.prefix_length}"
             ip("-n", guest, "addr", "add", address, "dev", nic.name)
@@ -129,18 +147,9 @@ def _rules(guest: str, family: str) -> list[str]:
     return [priority for priority in found if priority not in ("0", "32766", "32767")]
 
 
-def _port(nic: Nic) -> str:
-    """The other end of a guest's interface, in the lab's namespace.
-
-    Unique there: the last two bytes of the address.
-    """
-    number = "".join(f"{int(b):02x}" for b in nic.address.split(".")[2:])
-    return f"vm{number}{nic.segment.bridge[0]}"
-
-
 def connect(lab: str, nic: Nic, connected: bool) -> None:
     """Pull the cable of a guest's interface, or put it back."""
-    ip("-n", lab, "link", "set", _port(nic), "up" if connected else "down")
+    ip("-n", lab, "link", "set", port(nic), "up" if connected else "down")
 
 
 def delete(namespace: str) -> None:

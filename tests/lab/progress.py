@@ -55,12 +55,12 @@ class Step:
     """One running step; `detail` is shown when the step takes long."""
 
     def __init__(self, progress: Progress, name: str) -> None:
-        self._progress = progress
+        self.progress = progress
         self._name = name
         self.detail = ""
         self.finished = threading.Event()
 
     def tick(self) -> None:
         """Repeat the latest detail until the step has finished."""
-        while not self.finished.wait(self._progress.QUIET_SECONDS):
-            self._progress.say(f"{self._name}: {self.detail or 'working'}")
+        while not self.finished.wait(self.progress.QUIET_SECONDS):
+            self.progress.say(f"{self._name}: {self.detail or 'working'}")

@@ -13,6 +13,7 @@ LAB_DIR = Path(__file__).resolve().parent
 REPO = LAB_DIR.parents[1]
 REQUIREMENTS = LAB_DIR / "requirements.txt"
 SWIFT_REQUIREMENTS = LAB_DIR / "requirements-swift.txt"
+IMAGE_REQUIREMENTS = LAB_DIR / "requirements-image.txt"
 
 DEFAULT_CACHE = Path("/var/cache/trove-guestagent-lab")
 DEFAULT_STATE = Path("/var/tmp/trove-guestagent-lab")
@@ -45,6 +46,10 @@ class Versions:
     host_packages: tuple[str, ...]
     build_packages: tuple[str, ...]
     guest_packages: tuple[str, ...]
+    image_packages: tuple[str, ...]
+    vm_packages: tuple[str, ...]
+    # Where Ubuntu's archive key is, and its SHA-256.
+    ubuntu_keyring: tuple[str, str]
     # The one of each datastore that everybody gets.
     datastores: dict[str, Datastore]
     # Further series, for those who ask for them.
@@ -92,6 +97,9 @@ def versions() -> Versions:
         host_packages=tuple(values["HOST_PACKAGES"].split()),
         build_packages=tuple(values["BUILD_PACKAGES"].split()),
         guest_packages=tuple(values["GUEST_PACKAGES"].split()),
+        image_packages=tuple(values["IMAGE_PACKAGES"].split()),
+        vm_packages=tuple(values["VM_PACKAGES"].split()),
+        ubuntu_keyring=(values["UBUNTU_KEYRING"], values["UBUNTU_KEYRING_SHA256"]),
         datastores={name: default(name) for name in DATASTORES},
         more=tuple(found for name in DATASTORES for found in more(name)),
     )
@@ -123,6 +131,11 @@ def agent_binary() -> Path:
     """The agent that goes into the guests (TROVE_GUESTAGENT_BINARY)."""
     default = REPO / "target/x86_64-unknown-linux-gnu/debug/trove-guestagent"
     return Path(os.environ.get("TROVE_GUESTAGENT_BINARY") or default)
+
+
+def patience() -> int:
+    """How many times longer guests may take (TROVE_LAB_PATIENCE); emulated ones do."""
+    return int(os.environ.get("TROVE_LAB_PATIENCE") or 1)
 
 
 def digest(*parts: object) -> str:

@@ -12,7 +12,7 @@ from lab import network
 from lab.cache import remove_tree
 from lab.cgroups import Cgroup
 from lab.guests import volumes
-from lab.guests.machine import Machine
+from lab.guests.kinds import machine_in
 
 
 def daemons(name: str) -> Cgroup:
@@ -26,7 +26,7 @@ def destroy(state: Path, name: str, *, keep_logs: bool) -> None:
     daemons(name).destroy()
     guests = state / "guests"
     for directory in sorted(guests.iterdir()) if guests.is_dir() else []:
-        Machine(directory, name, state / "log" / "guests").destroy()
+        machine_in(directory, name, state / "log" / "guests").destroy()
     Cgroup(name).destroy()
     for namespace in network.existing(name):
         if namespace == name or namespace.startswith(f"{name}-"):

@@ -19,7 +19,7 @@ from lab.waiting import eventually
 from scenarios.conftest import DATABASE, PASSWORD, USER
 
 # A rebuild is a boot, and Trove looks at its end every few seconds.
-LIMIT = 180.0
+LIMIT = 180.0 * settings.patience()
 # Flavors: what instances are made with, and twice as much of everything.
 SMALL, LARGE = "2", "3"
 

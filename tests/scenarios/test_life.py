@@ -6,6 +6,7 @@ the last.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +14,20 @@ from typing import Any
 
 import pytest
 
+from lab import settings
 from lab.clients.trove import TroveClient
 from lab.guests.guest import AGENT_UNIT, Guest
 from lab.lab import Lab
 from lab.waiting import eventually
 from scenarios.conftest import DATABASE, PASSWORD, USER, Instance, delete
+
+# Names and ids of the events, as the agent has them.
+EVENTS = dict(
+    re.findall(
+        r'"(\w+)", "([0-9a-f]{32})"',
+        (settings.REPO / "src/agent/src/logging/events.rs").read_text(),
+    )
+)
 
 # MySQL's server lives as MariaDB's does.
 KINDS = ("mariadb", "postgresql")
@@ -47,40 +57,153 @@ def server_pid(instance: Instance) -> int:
     return int(instance.guest.unit(instance.product.unit)["MainPID"])
 
 
+class Session:
+    """A connection of a user that stays open."""
+
+    def __init__(self, instance: Instance) -> None:
+        client = instance.login(USER, PASSWORD, DATABASE)
+        self._who = instance.product.connection
+        self._client = subprocess.Popen(
+            client.batch(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=client.environment(),
+            text=True,
+        )
+
+    def number(self) -> str:
+        """The server's own number of this connection."""
+        assert self._client.stdin is not None and self._client.stdout is not None
+        self._client.stdin.write(self._who + ";\n")
+        self._client.stdin.flush()
+        return self._client.stdout.readline().strip()
+
+    def close(self) -> int:
+        assert self._client.stdin is not None
+        self._client.stdin.close()
+        return self._client.wait(10)
+
+
 def test_agent_can_be_replaced_under_a_living_connection(instance: Instance) -> None:
-    """SIGTERM, SIGKILL and a start: the server and its sessions never notice."""
+    """SIGTERM, SIGKILL, a start, other binaries: server and sessions never notice."""
     guest = instance.guest
-    server = server_pid(instance)
-    client = instance.login(USER, PASSWORD, DATABASE)
-    session = subprocess.Popen(
-        client.batch(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=client.environment(),
-        text=True,
-    )
-    assert session.stdin is not None and session.stdout is not None
-
-    def ask(statement: str) -> str:
-        session.stdin.write(statement + ";\n")
-        session.stdin.flush()
-        return session.stdout.readline().strip()
-
-    connection = ask(instance.product.connection)
-    for restart in ("terminate", "kill"):
+    server, session = server_pid(instance), Session(instance)
+    connection = session.number()
+    for restart in (terminate, kill, replace_by_another, replace_by_one_that_fails):
         pid = guest.agent_pid()
-        if restart == "terminate":
-            guest.run(["systemctl", "restart", AGENT_UNIT])
-        else:
-            guest.kill_agent()
+        restart(guest)
         guest.wait_agent_restarted(pid)
-        assert ask(instance.product.connection) == connection
-    session.stdin.close()
-    assert session.wait(10) == 0
+        assert session.number() == connection, restart
+    assert session.close() == 0
     assert server_pid(instance) == server
     # The new agent answers and reports.
     assert DATABASE in instance.trove.databases(instance.id)
     instance.trove.wait_active(instance.id)
+
+
+def terminate(guest: Guest) -> None:
+    guest.run(["systemctl", "restart", AGENT_UNIT])
+
+
+def kill(guest: Guest) -> None:
+    guest.kill_agent()
+
+
+BINARY = "/usr/local/bin/trove-guestagent"
+
+
+def replace_by_another(guest: Guest) -> None:
+    """The same program as another file; the one before is kept."""
+    guest.sh(f"cp {BINARY} /root/other")
+    before = guest.sh(f"stat -c %i {BINARY}")
+    said = guest.run([BINARY, "replace", "/root/other"], timeout=180).stdout
+    assert said.startswith("Agent replaced by trove-guestagent "), said
+    assert guest.sh(f"stat -c %i {BINARY}.previous") == before
+    assert guest.sh(f"stat -c %i {BINARY}") != before
+    assert event(guest, "agent_replaced")
+
+
+# Says what it is asked, and dies as an agent at once or when it has started.
+IMPOSTOR = """#!/bin/sh
+case "$1" in version|check) exec {0}.previous "$@";; esac
+echo "this one does not work" >&2
+{1}
+exit 1
+"""
+
+
+def replace_by_one_that_fails(guest: Guest) -> None:
+    """What is no agent is refused; one that does not come up goes again."""
+    before, pid = guest.sh(f"stat -c %i {BINARY}"), guest.agent_pid()
+    refused = guest.run([BINARY, "replace", "/bin/true"], check=False)
+    assert refused.returncode == 1
+    assert "not a trove-guestagent" in refused.stderr
+    assert guest.agent_pid() == pid
+
+    for dies in ("", "systemd-notify --ready; sleep 1"):
+        guest.sh("cat > /root/impostor && chmod 755 /root/impostor", IMPOSTOR.format(BINARY, dies))
+        failed = guest.run([BINARY, "replace", "/root/impostor"], check=False, timeout=180)
+        assert failed.returncode == 1, failed
+        assert "this one does not work" in failed.stdout, failed
+        assert guest.sh(f"stat -c %i {BINARY}") == before
+    assert len(event(guest, "agent_not_replaced")) == 2
+    assert guest.sh("ls -A /usr/local/bin").split() == [
+        "trove-guestagent",
+        "trove-guestagent.previous",
+    ]
+
+
+def event(guest: Guest, name: str) -> list[dict[str, str]]:
+    """The journal's entries of one of the catalogue's events."""
+    wanted = EVENTS[name]
+    guest.run(["journalctl", "--sync"])
+    return [entry for entry in guest.journal(None) if entry.get("MESSAGE_ID") == wanted]
+
+
+def test_journal_has_events_with_explanations(instance: Instance) -> None:
+    """What tools wait for has ids and fields, and `journalctl -x` explains it."""
+    guest = instance.guest
+    for name in ("agent_started", "listening", "instance_prepared", "status_reported"):
+        entries = event(guest, name)
+        assert entries, name
+        assert all(entry["_SYSTEMD_UNIT"] == AGENT_UNIT for entry in entries)
+    assert "healthy" in {entry["TROVE_STATUS"] for entry in event(guest, "status_reported")}
+    (prepared,) = event(guest, "instance_prepared")
+    assert prepared["TROVE_METHOD"] == "prepare"
+    assert prepared["TROVE_REQUEST_ID"].startswith("req-")
+    guest.run(["journalctl", "--update-catalog"])
+    wanted = f"MESSAGE_ID={EVENTS['status_reported']}"
+    text = guest.sh(f"journalctl --no-pager -x -u {AGENT_UNIT} {wanted}")
+    assert "The control plane was told that the database is healthy" in text
+
+
+# systemd's measure, in tenths: 100 is a unit without any protection.
+EXPOSURE = {"agent": 55, "server": 21}
+
+
+def test_units_are_confined(instance: Instance) -> None:
+    """systemd's score stays where it is, and the running processes have no more."""
+    guest = instance.guest
+    for unit, limit in (
+        (AGENT_UNIT, EXPOSURE["agent"]),
+        (instance.product.unit, EXPOSURE["server"]),
+    ):
+        argv = ["systemd-analyze", "security", f"--threshold={limit}", "--no-pager"]
+        guest.run([*argv, unit])
+    agent = process_status(guest, guest.agent_pid())
+    server = process_status(guest, server_pid(instance))
+    assert (agent["Seccomp"], agent["NoNewPrivs"]) == ("2", "1")
+    assert (server["Seccomp"], server["NoNewPrivs"]) == ("2", "1")
+    # CAP_NET_RAW, _SYS_MODULE, _SYS_RAWIO, _SYS_BOOT, _SYS_TIME, _MKNOD, _BPF
+    for number in (13, 16, 17, 22, 25, 27, 39):
+        assert not int(agent["CapBnd"], 16) & 1 << number, number
+    assert int(server["CapBnd"], 16) == int(server["CapEff"], 16) == 0
+
+
+def process_status(guest: Guest, pid: int) -> dict[str, str]:
+    """The kernel's view of a process (proc_pid_status(5))."""
+    lines = guest.read_file(f"/proc/{pid}/status").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_frozen_agent_is_replaced(instance: Instance) -> None:

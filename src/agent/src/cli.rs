@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use oslo_config::Source;
 
-use crate::commands::BackupAction;
+use crate::commands::{BackupAction, Replace};
 
 /// OpenStack Trove guest agent.
 ///
@@ -41,6 +41,9 @@ pub enum Action {
     /// Make, list, verify and restore backups.
     #[command(subcommand)]
     Backup(BackupAction),
+    /// Put another binary in this one's place and restart the agent; if it does
+    /// not come up, the one before comes back. The database goes on all the time.
+    Replace(Replace),
     /// Print the version.
     Version,
 }

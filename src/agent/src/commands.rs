@@ -1,7 +1,8 @@
-//! The subcommands that look at the agent instead of being it.
+//! The subcommands: what is done to the agent instead of being it.
 
 mod backup;
 mod doctor;
+mod replace;
 mod report;
 
 use std::path::Path;
@@ -10,6 +11,7 @@ use anyhow::Result;
 
 pub use backup::{BackupAction, backup};
 pub use doctor::doctor;
+pub use replace::{Replace, replace};
 pub use report::text_line;
 
 use crate::state_file;

@@ -70,7 +70,7 @@ impl Host {
             };
             let news = Readiness::Refused(reason.clone());
             if self.0.send_replace(news.clone()) != news {
-                error!(%reason, "Guest not ready for a database.");
+                error!(name: "guest_not_ready", %reason, "Guest not ready for a database.");
             }
             tokio::select! {
                 () = cancel.cancelled() => return,

@@ -40,12 +40,18 @@ fn main() -> ExitCode {
     guest::pin_name_services();
     let (cli, sources) = Cli::from_process();
     let action = cli.action.unwrap_or(Action::Run);
-    match action {
+    match &action {
         Action::Version => {
             text_line(&format!("trove-guestagent {}", env!("CARGO_PKG_VERSION")));
             return ExitCode::SUCCESS;
         }
         Action::Status => return answer(commands::status()),
+        Action::Replace(replace) => {
+            return answer(
+                runtime()
+                    .and_then(|runtime| runtime.block_on(commands::replace(replace, &sources))),
+            );
+        }
         Action::Run | Action::Check | Action::Doctor | Action::Backup(_) => {}
     }
     let arguments = config::ConfigArgs {
@@ -69,14 +75,17 @@ fn main() -> ExitCode {
 
 /// One thread: the agent waits nearly all the time, requests start in the
 /// order they arrive, and memory stays small.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
+}
+
 fn with_runtime(
     action: Action,
     loaded: config::Loaded,
     assembly: Assembly,
 ) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     match &action {
         Action::Doctor => {
             return Ok(runtime.block_on(commands::doctor(&loaded.settings, &assembly)));

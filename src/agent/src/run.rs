@@ -144,7 +144,7 @@ pub async fn run(settings: Settings, assembly: Assembly) -> Result<()> {
         .run(server.state(), cancel.clone()),
     );
     guest::notify::ready();
-    info!(version = env!("CARGO_PKG_VERSION"), "Agent started.");
+    info!(name: "agent_started", version = env!("CARGO_PKG_VERSION"), "Agent started.");
 
     let received = tokio::select! {
         _ = terminate.recv() => "SIGTERM",

@@ -23,6 +23,9 @@ pub struct AgentState {
     pub datastore: String,
     /// Connection to the message broker, in words.
     pub broker: String,
+    /// Whether requests are taken.
+    #[serde(default)]
+    pub listening: bool,
     /// Status that was reported last, if any.
     pub reported: Option<String>,
     /// Operation that changes the server's life now.

@@ -231,7 +231,7 @@ impl Status {
                     at: Instant::now(),
                 }));
                 if before.map(|before| before.status) != Some(status) {
-                    info!(%status, "Status reported.");
+                    info!(name: "status_reported", %status, "Status reported.");
                 }
                 self.answered.send_replace(asked);
             }

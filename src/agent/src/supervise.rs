@@ -40,7 +40,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Runs until cancelled: the status line, the state file and the watchdog.
-    pub async fn run(self, server: watch::Receiver<ServerState>, cancel: CancellationToken) {
+    pub async fn run(self, mut server: watch::Receiver<ServerState>, cancel: CancellationToken) {
         let mut file = StateFile::new(PathBuf::from(state_file::PATH));
         let mut connection = self.transport.state();
         let mut reported = self.status.reported();
@@ -67,6 +67,8 @@ impl Supervisor {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 _ = connection.changed() => {}
+                // Its end is no change.
+                Ok(()) = server.changed() => {}
                 _ = reported.changed() => {}
                 _ = running.changed() => {}
                 _ = transfer.changed() => {}
@@ -107,6 +109,7 @@ impl Supervisor {
             guest_id: self.settings.guest_id.clone(),
             datastore: self.settings.datastore_manager.to_string(),
             broker,
+            listening: matches!(server, ServerState::Listening),
             reported: self
                 .status
                 .reported()

@@ -21,6 +21,7 @@ mod nss;
 mod readable;
 mod service;
 mod volume;
+mod watch;
 
 pub use account::{Account, AccountError, ensure_service_account};
 pub use command::{Command, CommandError, Output, Running, enlarge_pipe};
@@ -38,3 +39,4 @@ pub use volume::{
     FilesystemStats, FsType, MountState, UnknownFsType, VolumeError, VolumeFiles, VolumeSpec,
     filesystem_stats,
 };
+pub use watch::Watch;

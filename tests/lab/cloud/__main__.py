@@ -26,6 +26,7 @@ def main() -> None:
     binary = Path(config["binary"]) if config["binary"] else None
     compute = Compute(directory, config["lab"], binary)
     cinder = Cinder(base, state, directory / "volumes")
+    cinder.extended = compute.extended
     neutron = Neutron(base, state)
     nova = Nova(base, state, compute, cinder, neutron, Path(config["trees"]))
     endpoints = {

@@ -113,6 +113,8 @@ class Cinder(CinderSnapshots):
         volumes.extend(self.path(volume_id), size)
         with self._state.change():
             volume["size"] = size
+        for attachment in volume["attachments"]:
+            self.extended(attachment["server_id"], volume["id"])
         return Response(202)
 
     def reserve(self, volume_id: str, server_id: str, device: str) -> None:

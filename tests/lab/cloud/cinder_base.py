@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.cloud.http import HttpError, Request, Response, Service
@@ -18,6 +19,8 @@ class CinderBase(Service):
         self._base = base + self.prefix
         self._state = state
         self._directory = directory
+        # Told a server's id and a volume's when an attached volume has grown.
+        self.extended: Callable[[str, str], None] = lambda _server, _volume: None
 
     def error(self, status: int, message: str) -> Response:
         kind = {

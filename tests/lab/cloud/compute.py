@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from lab.guests.kinds import machine_in
 from lab.guests.machine import Machine
 from lab.guests.spec import Disk, Spec
 
@@ -46,12 +47,13 @@ class Compute:
             worker = self._workers.setdefault(server_id, ThreadPoolExecutor(1))
         worker.submit(work).add_done_callback(finished)
 
-    def machine(self, server_id: str) -> Machine:
-        """The hypervisor's handle of a server."""
+    def machine(self, server_id: str, spec: Spec | None = None) -> Machine:
+        """The hypervisor's handle of a server; `spec` of one that is new."""
         with self._lock:
             if server_id not in self._machines:
                 directory = self._directory / server_id
-                self._machines[server_id] = Machine(directory, self._lab, self._logs)
+                machine = machine_in(directory, self._lab, self._logs, spec)
+                self._machines[server_id] = machine
             return self._machines[server_id]
 
     def namespace(self, server_id: str) -> str:
@@ -60,7 +62,7 @@ class Compute:
 
     def spawn(self, spec: Spec, ended: Callable[[], None]) -> None:
         """Build and power on; the binary is taken as it is at this moment."""
-        machine = self.machine(spec.id)
+        machine = self.machine(spec.id, spec)
         machine.build(spec, self._binary)
         machine.power_on(lambda _status: ended())
 
@@ -75,6 +77,13 @@ class Compute:
 
     def attach(self, server_id: str, disk: Disk) -> None:
         self.machine(server_id).attach(disk)
+
+    def extended(self, server_id: str, volume_id: str) -> None:
+        """A volume that a server has is larger than before."""
+        machine = self.machine(server_id)
+        for disk in machine.spec.disks:
+            if disk.volume_id == volume_id:
+                machine.extended(disk)
 
     def detach(self, server_id: str, volume_id: str) -> None:
         self.machine(server_id).detach(volume_id)

@@ -53,9 +53,9 @@ usage_sleep_time = 1
 state_change_poll_time = 1
 report_interval = 10
 online_volume_resize = {online}
-usage_timeout = 300
-resize_time_out = 180
-reboot_time_out = 120
+usage_timeout = {usage_timeout}
+resize_time_out = {resize_timeout}
+reboot_time_out = {reboot_timeout}
 
 [database]
 connection = {database}
@@ -183,6 +183,9 @@ def write(
         "service_password": account.password,
         "service_project": PROJECTS["service"],
         "region": REGION,
+        "usage_timeout": 300 * settings.patience(),
+        "resize_timeout": 180 * settings.patience(),
+        "reboot_timeout": 120 * settings.patience(),
     }
     for datastore in settings.DATASTORES:
         (etc / "cloudinit" / f"{datastore}.cloudinit").write_text(CLOUDINIT)

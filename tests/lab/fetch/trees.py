@@ -99,8 +99,8 @@ def ensure(cache: Cache, datastore: Datastore, progress: Progress) -> Tree:
     return _load(cache.ensure(name, _key(datastore), build))
 
 
-def sources(suite: str) -> list[str]:
-    """apt sources for `suite` from the mirrors this machine already uses."""
+def mirrors() -> tuple[str, str | None]:
+    """The Debian mirror this machine already uses, and the one for security."""
     output = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(ORIGIN)"],
         check=True,
@@ -113,13 +113,20 @@ def sources(suite: str) -> list[str]:
         if line.endswith(" Debian")
     ]
     security = [site for site in sites if "security" in site]
-    mirrors = [site for site in sites if site not in security]
-    if not mirrors:
+    general = [site for site in sites if site not in security]
+    if not general:
         raise BuildError("no Debian mirror in this machine's apt sources")
-    lines = [f"deb {mirrors[0]} {suite} main"]
+    return general[0], security[0] if security else None
+
+
+def sources(suite: str) -> list[str]:
+    """apt sources for `suite` from these mirrors."""
+    general, security = mirrors()
+    lines = [f"deb {general} {suite} main"]
     if suite != "sid":
-        lines.append(f"deb {mirrors[0]} {suite}-updates main")
-        lines += [f"deb {site} {suite}-security main" for site in security[:1]]
+        lines.append(f"deb {general} {suite}-updates main")
+        if security:
+            lines.append(f"deb {security} {suite}-security main")
     return lines
 
 
@@ -182,10 +189,17 @@ def prepare(root: Path) -> None:
             unit.unlink()
     for data in ("mysql", "postgresql"):
         subprocess.run(["rm", "-rf", str(root / "var/lib" / data)], check=True)
-    # A first boot would enable every unit by preset; a guest gets its id later.
-    (root / "etc/machine-id").write_text("uninitialized\n")
+    for directory in ("etc/trove/conf.d", "etc/trove/certs", "var/log/trove"):
+        (root / directory).mkdir(parents=True, exist_ok=True)
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "var/log/journal").mkdir(exist_ok=True)
+    for_container(root)
+
+
+def for_container(root: Path) -> None:
+    """Let a root directory boot under systemd-nspawn, here."""
+    # A first boot would enable every unit by preset; a guest gets its id later.
+    (root / "etc/machine-id").write_text("uninitialized\n")
     system = root / "etc/systemd/system"
     for name in MASKED:
         (system / name).unlink(missing_ok=True)
@@ -195,8 +209,6 @@ def prepare(root: Path) -> None:
         drop_in.parent.mkdir(exist_ok=True)
         drop_in.write_text(NO_OOM_ADJUST)
     (root / "etc/tmpfiles.d/00-lab-devices.conf").write_text(DEVICE_MODES)
-    for directory in ("etc/trove/conf.d", "etc/trove/certs", "var/log/trove"):
-        (root / directory).mkdir(parents=True, exist_ok=True)
 
 
 def run_in(root: Path, *argv: str) -> str:
@@ -214,16 +226,25 @@ def run_in(root: Path, *argv: str) -> str:
 
 def server_version(root: Path, datastore: Datastore) -> str:
     """Ask the installed server; it must be of the series versions.env names."""
-    program = {
-        "mysql": "/usr/sbin/mysqld",
-        "mariadb": "/usr/sbin/mariadbd",
-        "postgresql": f"/usr/lib/postgresql/{datastore.series}/bin/postgres",
-    }[datastore.name]
-    words = run_in(root, program, "--version")
-    found = re.search(r"(?:Ver|PostgreSQL\)) (\d+(?:\.\d+)+)", words)
-    if not found or not found[1].startswith(datastore.series + "."):
+    version = ask_version(root, datastore.name)
+    if not version.startswith(datastore.series + "."):
         raise BuildError(
-            f"{datastore.suite} has {words.strip()!r}, but versions.env names "
+            f"{datastore.suite} has {version}, but versions.env names "
             f"{datastore.name} {datastore.series}"
         )
+    return version
+
+
+def ask_version(root: Path, datastore: str) -> str:
+    """The version of the one server that is installed in `root`."""
+    pattern = {
+        "mysql": "usr/sbin/mysqld",
+        "mariadb": "usr/sbin/mariadbd",
+        "postgresql": "usr/lib/postgresql/*/bin/postgres",
+    }[datastore]
+    (program,) = root.glob(pattern)
+    words = run_in(root, f"/{program.relative_to(root)}", "--version")
+    found = re.search(r"(?:Ver|PostgreSQL\)) (\d+(?:\.\d+)+)", words)
+    if not found:
+        raise BuildError(f"{program} calls itself {words.strip()!r}")
     return found[1]

@@ -1,4 +1,4 @@
-"""The pinned Python environments: Trove with its clients, and Swift."""
+"""The pinned Python environments: Trove with its clients, Swift, diskimage-builder."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Environment:
 LAB = Environment("venv", "Python environment", settings.REQUIREMENTS)
 # Apart from the first: only those who make backups pay for it.
 SWIFT = Environment("venv-swift", "Swift", settings.SWIFT_REQUIREMENTS)
+# What builds guest images.
+IMAGE = Environment("venv-image", "diskimage-builder", settings.IMAGE_REQUIREMENTS)
 
 
 def find(cache: Cache, environment: Environment = LAB) -> Path | None:

@@ -88,9 +88,17 @@ class Guest:
             )
         return done
 
-    def sh(self, script: str, *, check: bool = True, timeout: float = 60.0) -> str:
+    def sh(
+        self,
+        script: str,
+        input: str | None = None,
+        *,
+        check: bool = True,
+        timeout: float = 60.0,
+    ) -> str:
         """Run a shell script in the guest; its standard output."""
-        done = self.run(["sh", "-c", script], check=check, timeout=timeout)
+        argv = ["sh", "-c", script]
+        done = self.run(argv, input=input, check=check, timeout=timeout)
         return done.stdout
 
     def wait_booted(self, timeout: float = 60.0) -> str:

@@ -29,8 +29,6 @@ from lab.guests import agent, volumes
 from lab.guests.spec import Disk, Spec
 from lab.processes import Identity
 
-# Real clouds give a guest 60 s (nova.conf shutdown_timeout) before the plug.
-SHUTDOWN_TIMEOUT = 60.0
 BOOT_TIMEOUT = 30.0
 # systemd's request for an orderly power-off (systemd(1), SIGRTMIN+4).
 POWER_OFF = signal.SIGRTMIN + 4
@@ -42,6 +40,9 @@ class BootError(RuntimeError):
 
 class Machine:
     """One guest on disk and, while powered on, its processes."""
+
+    # Real clouds give a guest 60 s (nova.conf shutdown_timeout) before the plug.
+    shutdown_timeout = 60.0
 
     def __init__(self, directory: Path, lab: str, logs: Path) -> None:
         self.directory = directory
@@ -59,7 +60,7 @@ class Machine:
         """Make disk and network of a new guest; it is not powered on yet."""
         self.directory.mkdir(parents=True)
         spec.save(self.directory / "spec.json")
-        network.create_guest(spec.namespace)
+        self._create_network(spec)
         self._build_root(spec, binary)
 
     def rebuild(self, user_data: str, tree: str, binary: Path | None) -> None:
@@ -70,6 +71,13 @@ class Machine:
         self._save_logs()
         self._unmount_root()
         self._build_root(spec, binary)
+
+    def _create_network(self, spec: Spec) -> None:
+        network.create_guest(spec.namespace)
+
+    def _delete_network(self, spec: Spec) -> None:
+        network.unplug(spec.namespace, spec.nics)
+        network.delete(spec.namespace)
 
     def _build_root(self, spec: Spec, binary: Path | None) -> None:
         # Needs a YAML parser; removing a guest must work without one.
@@ -206,15 +214,21 @@ class Machine:
         """Stop the guest, by its own shutdown or by pulling the plug."""
         leader, nspawn = self._process("leader"), self._process("nspawn")
         if graceful and leader is not None and leader.alive():
-            leader.kill(POWER_OFF)
+            self._ask_to_shut_down(leader)
             if nspawn is not None:
-                nspawn.wait(SHUTDOWN_TIMEOUT)
+                nspawn.wait(self.shutdown_timeout)
         self._cgroup.destroy()
         if self._nspawn is not None:
             self._nspawn.wait()
             self._nspawn = None
         for disk in self.spec.disks:
             volumes.detach(Path(disk.path))
+
+    def _ask_to_shut_down(self, leader: Identity) -> None:
+        leader.kill(POWER_OFF)
+
+    def extended(self, disk: Disk) -> None:
+        """A volume has grown; a loop device shows it by itself."""
 
     def attach(self, disk: Disk) -> None:
         """Plug a volume in; the device appears at once in a running guest."""
@@ -251,8 +265,7 @@ class Machine:
         if (self.directory / "spec.json").exists():
             self.power_off(graceful=False)
             self._save_logs()
-            network.unplug(self.spec.namespace, self.spec.nics)
-            network.delete(self.spec.namespace)
+            self._delete_network(self.spec)
         else:
             self._cgroup.destroy()
         self._unmount_root()

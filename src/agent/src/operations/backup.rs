@@ -226,8 +226,12 @@ impl Operations {
         }
         self.report(&record).await;
         self.backups.journal.clear();
-        let made = made.map_err(|error| failed(&id, &error))?;
+        let made = made.map_err(|error| {
+            error!(name: "backup_failed", backup_id = id, %error, "Backup failed.");
+            failed(&id, &error)
+        })?;
         info!(
+            name: "backup_completed",
             backup_id = id,
             location = made.location,
             checksum = made.checksum,

@@ -224,7 +224,7 @@ impl Operations {
         self.journal.clear();
         self.status.enter(Phase::Installed);
         if faults.is_empty() {
-            info!("Instance prepared.");
+            info!(name: "instance_prepared", "Instance prepared.");
             self.notify_end(record.notification, record.context).await;
             return Ok(());
         }
@@ -236,6 +236,7 @@ impl Operations {
 
     /// Makes a failure known: on disk first, then as status, then as fault.
     pub(super) async fn fail(&self, mut record: Record, reason: &str) {
+        error!(name: "operation_failed", method = record.method, reason, "Operation failed.");
         record.state = State::Failed(reason.to_owned());
         if let Err(error) = self.journal.write(&record) {
             error!(%error, "Failure not recorded.");

@@ -58,6 +58,7 @@ impl Operations {
         if record.method == UPGRADE && self.markers.installed() {
             // Whatever it was doing: the server comes back first.
             error!(
+                name: "operation_interrupted",
                 request_id = record.request_id,
                 "An upgrade was interrupted."
             );
@@ -79,6 +80,7 @@ impl Operations {
                     record.method
                 );
                 error!(
+                    name: "operation_interrupted",
                     request_id = record.request_id,
                     reason, "Operation was interrupted."
                 );

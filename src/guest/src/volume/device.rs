@@ -3,24 +3,17 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek as _, SeekFrom},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
-    },
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::Path,
     time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    libc,
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
-};
+use nix::{errno::Errno, libc};
 use tokio::time::{self, Instant};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{VolumeError, VolumeSpec, mountinfo};
-use crate::{FileError, readable::Readable};
+use crate::{FileError, Watch};
 
 /// What one of `num_tries` is worth when a device is waited for.
 pub(super) const WAIT_PER_TRY: Duration = Duration::from_secs(10);
@@ -154,44 +147,6 @@ fn names(directory: &Path) -> Vec<String> {
     entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
-}
-
-/// Changes of device nodes, through inotify(7).
-struct Watch {
-    inotify: Inotify,
-    events: Readable,
-}
-
-impl Watch {
-    fn new() -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        let copy = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Self {
-            inotify,
-            events: Readable::new(copy)?,
-        })
-    }
-
-    /// Watches the nearest directory above `device` that exists. Adding the
-    /// same directory again changes nothing.
-    fn follow(&self, device: &Path) {
-        let flags =
-            AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB;
-        let added = device
-            .ancestors()
-            .skip(1)
-            .any(|dir| self.inotify.add_watch(dir, flags).is_ok());
-        if !added {
-            debug!(device = %device.display(), "Device nodes cannot be watched, only polled.");
-        }
-    }
-
-    /// Returns after a change, or at the deadline.
-    async fn changed(&mut self, deadline: Instant) {
-        // The events themselves do not matter; the caller looks again.
-        let drain = || drop(self.inotify.read_events());
-        let _changed = time::timeout_at(deadline, self.events.wait(drain)).await;
-    }
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ impl Dispatcher {
         let (context, args) = self
             .serializer
             .open_request(request.context, request.args)
-            .inspect_err(|error| warn!(%error, "Request refused, it does not open."))?;
+            .inspect_err(|error| warn!(name: "request_unreadable", %error, "Request refused, it does not open."))?;
         if let Some(id) = context.get("request_id").and_then(Value::as_str) {
             Span::current().record("request_id", id);
         }

@@ -245,6 +245,7 @@ impl Listener {
         let receipts = Arc::new(Receipts::new(session.clone()));
         session.mark_useful();
         info!(
+            name: "listening",
             host = session.broker,
             queues = consuming.tags.len(),
             "Listening."

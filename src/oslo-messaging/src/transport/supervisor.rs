@@ -123,6 +123,7 @@ impl Supervisor {
         {
             self.logged.insert(key, Instant::now());
             warn!(
+                name: "broker_unreachable",
                 host = error.broker,
                 kind = ?error.kind,
                 error = %error,
@@ -145,7 +146,7 @@ impl Supervisor {
         } else {
             self.schedule.failed(true)
         };
-        warn!(host = session.broker, error = why, retry_in = ?pause, "Connection lost.");
+        warn!(name: "broker_lost", host = session.broker, error = why, retry_in = ?pause, "Connection lost.");
         let last_error = Some(format!("connection to {} lost: {why}", session.broker));
         self.shared
             .state

@@ -1,11 +1,13 @@
-//! Where log lines go: standard error for the journal, and the configured
-//! file for the "guest" log that users can publish.
+//! Where log lines go: the journal, or standard error where there is none, and
+//! the configured file for the "guest" log that users can publish.
+
+pub mod events;
+mod file;
+mod journal;
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use anyhow::Context as _;
@@ -19,12 +21,18 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use file::LogFile;
+use journal::{Entry, Journal};
+
+/// The agent's own unit.
+pub const UNIT: &str = "trove-guestagent.service";
+
 /// What to log and where to.
 #[derive(Debug, Clone)]
 pub struct LogSpec {
     /// Least severity written.
     pub level: LevelFilter,
-    /// A file beside standard error.
+    /// A file beside the journal.
     pub file: Option<PathBuf>,
 }
 
@@ -35,8 +43,7 @@ pub struct LogSpec {
 pub fn start(spec: &LogSpec) -> anyhow::Result<()> {
     let file = spec.file.as_deref().map(LogFile::open).transpose()?;
     let file = file.map(Mutex::new);
-    // Under systemd the journal adds time and unit; `<N>` tells it the severity (sd-daemon(3)).
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let journal = Journal::of_process();
     Registry::default()
         .with(spec.level)
         .with(Lines { journal, file })
@@ -44,84 +51,51 @@ pub fn start(spec: &LogSpec) -> anyhow::Result<()> {
         .context("start logging")
 }
 
-/// The log file is begun anew beyond this size; the one before is kept.
-const LARGEST: u64 = 32 << 20;
-
-/// The log file, which does not grow for ever.
-struct LogFile {
-    path: PathBuf,
-    file: File,
-    size: u64,
-}
-
-impl LogFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            size,
-        })
+/// Records an event about the agent's unit in the journal, from a process that
+/// is not that unit. For the record only: that there is no journal is no error.
+pub fn tell(event: &str, level: Level, message: &str) {
+    let mut entry = Entry::new(level, message);
+    if let Some(id) = events::id(event) {
+        entry.id(id);
     }
-
-    fn write(&mut self, line: &str) {
-        if self.size > LARGEST
-            && let Err(error) = self.begin_anew()
-        {
-            // Tried again when as much has been written once more.
-            self.size = 0;
-            let path = self.path.display();
-            let _ = writeln!(
-                io::stderr().lock(),
-                "Log file {path} not begun anew: {error:#}"
-            );
-        }
-        let _ = self.file.write_all(line.as_bytes());
-        self.size += line.len() as u64;
-    }
-
-    fn begin_anew(&mut self) -> anyhow::Result<()> {
-        let mut old = self.path.clone().into_os_string();
-        old.push(".1");
-        std::fs::rename(&self.path, old)?;
-        *self = Self::open(&self.path)?;
-        Ok(())
-    }
-}
-
-fn open(path: &Path) -> anyhow::Result<File> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("create the log directory {}", directory.display()))?;
-    }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
-        .with_context(|| format!("open the log file {}", path.display()))
+    entry.about(UNIT);
+    let _ = Journal::open().and_then(|journal| journal.send(&entry));
 }
 
 /// Writes one line per event: message, its fields, then the fields of the
 /// spans around it (an RPC's method and request id).
 struct Lines {
-    journal: bool,
+    journal: Option<Journal>,
     file: Option<Mutex<LogFile>>,
 }
 
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: String,
+    fields: Vec<Value>,
+}
+
+/// A field of an event or of a span around it.
+#[derive(Clone)]
+struct Value {
+    name: &'static str,
+    text: String,
+    /// Whether a line shows it in quotation marks.
+    quoted: bool,
 }
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            "message" => {
+                let _ = write!(self.message, "{value:?}");
+            }
+            name => self.fields.push(Value {
+                name,
+                text: format!("{value:?}"),
+                quoted: false,
+            }),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -129,11 +103,28 @@ impl Visit for Text {
             && value
                 .chars()
                 .all(|c| c.is_ascii_graphic() && c != '"' && c != '=');
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value}"),
-            name if plain => write!(self.fields, " {name}={value}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            "message" => self.message.push_str(value),
+            name => self.fields.push(Value {
+                name,
+                text: value.to_owned(),
+                quoted: !plain,
+            }),
+        }
+    }
+}
+
+impl Text {
+    /// One event is one line, whatever a database or a tool printed.
+    fn line(&self) -> String {
+        let mut line = self.message.clone();
+        for Value { name, text, quoted } in &self.fields {
+            let _ = match quoted {
+                true => write!(line, " {name}={text:?}"),
+                false => write!(line, " {name}={text}"),
+            };
+        }
+        line.replace('\n', "\\n")
     }
 }
 
@@ -172,18 +163,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         event.record(&mut text);
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Text>() {
-                text.fields.push_str(&outer.fields);
+                text.fields.extend(outer.fields.iter().cloned());
             }
         }
-        let level = *event.metadata().level();
-        // One event is one line, whatever a database or a tool printed.
-        let body = format!("{}{}", text.message, text.fields).replace('\n', "\\n");
-        let prefix = if self.journal {
-            severity(level).to_owned()
-        } else {
-            format!("{level:5} ")
-        };
-        let _ = writeln!(io::stderr().lock(), "{prefix}{body}");
+        let (level, body) = (*event.metadata().level(), text.line());
+        self.show(event.metadata().name(), level, &body, &text.fields);
         if let Some(file) = &self.file {
             let now = OffsetDateTime::now_utc()
                 .format(&Rfc3339)
@@ -194,6 +178,31 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             file.write(&line);
         }
+    }
+}
+
+impl Lines {
+    /// To the journal with fields, else to standard error as a line.
+    fn show(&self, name: &str, level: Level, body: &str, fields: &[Value]) {
+        let prefix = match &self.journal {
+            None => format!("{level:5} "),
+            Some(journal) => {
+                let mut entry = Entry::new(level, body);
+                if let Some(id) = events::id(name) {
+                    entry.id(id);
+                }
+                for value in fields {
+                    entry.field(value.name, &value.text);
+                }
+                if journal.send(&entry).is_ok() {
+                    return;
+                }
+                // Standard error is the journal's as well, by another way, which
+                // takes lines of any length (sd-daemon(3)).
+                format!("<{}>", journal::priority(level))
+            }
+        };
+        let _ = writeln!(io::stderr().lock(), "{prefix}{body}");
     }
 }
 
@@ -215,32 +224,4 @@ fn wanted(metadata: &tracing::Metadata<'_>) -> bool {
     let name = metadata.target().split("::").next().unwrap_or_default();
     OWN.contains(&name)
         || (*metadata.level() <= Level::WARN && name != oslo_messaging::LAPIN_TARGET)
-}
-
-fn severity(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "<3>",
-        Level::WARN => "<4>",
-        Level::INFO => "<6>",
-        Level::DEBUG | Level::TRACE => "<7>",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_file_is_begun_anew_when_it_is_large() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log/agent.log");
-        let mut log = LogFile::open(&path).unwrap();
-        log.write("one\n");
-        log.size = LARGEST + 1;
-        log.write("two\n");
-        log.write("three\n");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\nthree\n");
-        let old = dir.path().join("log/agent.log.1");
-        assert_eq!(std::fs::read_to_string(&old).unwrap(), "one\n");
-    }
 }

@@ -1,0 +1,1 @@
+"""Guest images: what is on them, and how they live under the real control plane."""
