@@ -9,7 +9,6 @@ import pytest
 from backups.steps import Owner, created
 from lab.lab import Lab
 from lab.waiting import eventually
-from scenarios import replication_steps as steps
 from scenarios.day2 import Group, rebuild, show, stop
 
 # As the image of a container leaves it on the volume.
@@ -75,14 +74,3 @@ def test_empty_volume(owner: Owner) -> None:
     owner.guest.sh("cd /var/lib/postgresql/data && mv elsewhere pgdata")
     rebuild(owner)
     assert owner.told() == {"created"}
-
-
-def test_source_and_replica(lab: Lab) -> None:
-    """Both are what they were, and the replica follows."""
-    with steps.replicated(lab, "postgresql", replicas=1) as found:
-        for member in (found.replicas[0], found.source):
-            rebuild(member)
-            with steps.writer(found.source) as going:
-                going.wait_more(20)
-                count = going.stop()
-            steps.check(found, count)

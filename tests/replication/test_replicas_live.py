@@ -16,6 +16,7 @@ from replication.conftest import sets_of_all
 from scenarios import replication_steps as steps
 from scenarios import standing
 from scenarios.certificates import Authority
+from scenarios.day2 import rebuild
 from scenarios.replication_steps import Set
 from scenarios.together import at_once
 
@@ -68,6 +69,24 @@ def test_a_source_restarts(sets: list[Set]) -> None:
         steps.check(found, count)
 
     at_once(restart, sets)
+
+
+def test_rebuilds(sets: list[Set]) -> None:
+    """New root disks below a replica and below its source: nothing is missed."""
+
+    def renew(found: Set) -> None:
+        (replica,) = found.replicas
+        with steps.writer(found.source) as going:
+            going.wait_more(20)
+            rebuild(replica)
+            _follows(replica)
+            rebuild(found.source)
+            going.wait_more(20)
+            _follows(replica)
+            count = going.stop()
+        steps.check(found, count)
+
+    at_once(renew, sets)
 
 
 def test_read_only_outlives_the_agent(sets: list[Set]) -> None:

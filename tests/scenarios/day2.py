@@ -99,7 +99,8 @@ def rebuild(owner: Owner) -> None:
 
     def is_new() -> bool:
         guest = owner.guest
-        return guest.running() and guest.sh(f"ls {marker}", check=False) == ""
+        # A guest that is going down may not answer any more.
+        return guest.running() and guest.sh(f"ls {marker}", check=False, timeout=5) == ""
 
     eventually(is_new, LIMIT)
     owner.trove.wait_active(owner.id, timeout=LIMIT)

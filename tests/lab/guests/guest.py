@@ -72,15 +72,19 @@ class Guest:
         timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in the guest; raises GuestError if it fails."""
-        done = subprocess.run(
-            self.command(argv),
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-        )
+        try:
+            done = subprocess.run(
+                self.command(argv),
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            limit = f"within {timeout} s"
+            raise GuestError(f"{shlex.join(argv)} did not end {limit}") from None
         if check and done.returncode != 0:
             raise GuestError(
                 f"{shlex.join(argv)} ended with {done.returncode}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -34,11 +35,13 @@ class Spec:
     disks: list[Disk] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write the file that `load` reads."""
+        """Write the file that `load` reads, maybe at the same time."""
         record = asdict(self)
         for nic, plain in zip(self.nics, record["nics"]):
             plain["segment"] = nic.segment.name
-        path.write_text(json.dumps(record, indent=1))
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(record, indent=1))
+        os.rename(temporary, path)
 
     @classmethod
     def load(cls, path: Path) -> Spec:
