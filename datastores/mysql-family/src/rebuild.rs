@@ -12,10 +12,10 @@ use datastore::{PrepareRequest, Result, TlsMode};
 use tracing::{info, warn};
 
 use crate::data_version::has_data;
-use crate::errors::{os_error, sql_error};
+use crate::errors::os_error;
 use crate::marker::{self, Marker};
 use crate::scratch;
-use crate::session::{Session, SqlResult};
+use crate::session::Session;
 use crate::{Flavor, Server, Vendor};
 
 /// The old guest may have lost power, or had an older server: recovery and
@@ -75,29 +75,12 @@ impl<F: Flavor> Server<F> {
         let mut session = self.session().await?;
         self.check_accounts(&mut session).await?;
         let version = session.version().clone();
-        keep_replica(&mut session)
-            .await
-            .map_err(|error| sql_error("look whether this is a replica", error))?;
+        self.keep_replica(&mut session).await?;
         warn_of_plugins(&mut session).await;
         session.close().await;
         self.upgrade_tables(&version).await?;
         Marker::Adopting.remove(&self.settings.layout)
     }
-}
-
-/// A replica must not be written to before it follows its source again.
-async fn keep_replica(session: &mut Session) -> SqlResult<()> {
-    let version = session.version();
-    let status = match version.vendor {
-        Vendor::MariaDb => "SHOW ALL SLAVES STATUS",
-        Vendor::MySql if version.is_at_least(Vendor::MySql, (8, 0, 22)) => "SHOW REPLICA STATUS",
-        Vendor::MySql => "SHOW SLAVE STATUS",
-    };
-    if session.text_rows(status).await?.is_empty() {
-        return Ok(());
-    }
-    info!("The data is a replica's: nobody writes to it.");
-    session.run("SET GLOBAL read_only = 1").await
 }
 
 /// Servers forget how to check passwords of old: those users cannot log in.

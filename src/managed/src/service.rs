@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use datastore::{Error, ErrorKind, Result, StopOutcome};
 use guest::{ActiveState, ServiceError, Unit, UnitState};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::errors::os_error;
 
@@ -95,13 +95,7 @@ impl Service {
     /// # Errors
     /// When it does not start within `limit`.
     pub async fn start(&self, restart: bool, limit: Duration) -> Result<bool> {
-        // A start limit reached earlier must not forbid this start.
         let before = self.state().await?.active;
-        if before == ActiveState::Failed
-            && let Err(error) = self.unit.reset_failed().await
-        {
-            warn!(%error, "Failed state of the unit not reset.");
-        }
         self.unit.enable().await.map_err(service_error)?;
         let result = match restart {
             true => self.unit.restart(limit).await,

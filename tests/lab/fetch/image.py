@@ -113,7 +113,9 @@ def make(
         "DIB_DEBOOTSTRAP_CACHE": "1",
         "DIB_DEBIAN_USE_DEBOOTSTRAP_CACHE": "1",
         **more,
-        **_mirrors(cache, os.environ.get("DISTRIBUTION") or DISTRIBUTIONS[datastore]),
+        **_mirrors(
+            cache, python, os.environ.get("DISTRIBUTION") or DISTRIBUTIONS[datastore]
+        ),
     }
     try:
         run([str(ELEMENTS / "build"), datastore, str(output), kinds], step, env=environment)
@@ -131,7 +133,7 @@ def _has_device_mapper() -> bool:
     return True
 
 
-def _mirrors(cache: Cache, distribution: str) -> dict[str, str]:
+def _mirrors(cache: Cache, python: Path, distribution: str) -> dict[str, str]:
     """Where packages come from; what the caller has set wins."""
     found: dict[str, str | None] = {}
     if distribution == "debian":
@@ -139,13 +141,27 @@ def _mirrors(cache: Cache, distribution: str) -> dict[str, str]:
         found["DIB_DISTRIBUTION_MIRROR"] = general
         found["DIB_DEBIAN_SECURITY_MIRROR"] = security
     else:
-        found["DIB_APT_KEYRING"] = str(_ubuntu_keyring(cache))
+        mirror = os.environ.get("DIB_DISTRIBUTION_MIRROR") or _ubuntu_mirror(python)
+        found["DIB_APT_KEYRING"] = str(_ubuntu_keyring(cache, mirror))
     return {name: value for name, value in found.items() if value and name not in os.environ}
 
 
-def _ubuntu_keyring(cache: Cache) -> Path:
+def _ubuntu_mirror(python: Path) -> str:
+    """The mirror that diskimage-builder takes for Ubuntu."""
+    pattern = "lib/python3*/site-packages/diskimage_builder/elements/ubuntu-common"
+    (element,) = python.glob(pattern)
+    script = element / "environment.d/10-ubuntu-distro-name.bash"
+    argv = ["bash", "-c", '. "$0" >&2; echo "$DIB_DISTRIBUTION_MIRROR"', str(script)]
+    done = subprocess.run(
+        argv, check=True, capture_output=True, text=True, env={**os.environ, "ARCH": "amd64"}
+    )
+    return done.stdout.strip()
+
+
+def _ubuntu_keyring(cache: Cache, mirror: str) -> Path:
     """Ubuntu's archive key, out of its package."""
-    url, checksum = settings.versions().ubuntu_keyring
+    path, checksum = settings.versions().ubuntu_keyring
+    url = f"{mirror}/{path}"
 
     def build(temporary: Path, _final: Path) -> None:
         package = temporary / "keyring.deb"
@@ -156,7 +172,7 @@ def _ubuntu_keyring(cache: Cache) -> Path:
             if done.returncode != 0:
                 raise BuildError(f"{' '.join(argv)}: {done.stderr.strip()}")
 
-    made = cache.ensure("ubuntu-keyring", settings.digest(url, checksum), build)
+    made = cache.ensure("ubuntu-keyring", settings.digest(path, checksum), build)
     return made / "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 
 

@@ -1,11 +1,13 @@
 //! A replica that is being made: its data is a copy of the source's.
 
 use datastore::{PrepareRequest, ReplicaRequest, Restored, Result};
-use tracing::error;
+use tracing::{error, info};
 
+use super::channel::{Channel, unknown};
 use super::kept;
 use crate::errors::os_error;
 use crate::marker::Marker;
+use crate::session::Session;
 use crate::{Flavor, Server};
 
 impl<F: Flavor> Server<F> {
@@ -50,6 +52,17 @@ impl<F: Flavor> Server<F> {
         session.close().await;
         followed?;
         self.take_tls(context).await
+    }
+
+    /// A replica must not be written to before it follows its source again: data
+    /// of another agent does not bring the override that sees to that.
+    pub(crate) async fn keep_replica(&self, session: &mut Session) -> Result<()> {
+        if Channel::of(session).await.map_err(unknown)?.is_none() {
+            return Ok(());
+        }
+        info!("The data is a replica's: nobody writes to it.");
+        self.keep_read_only()?;
+        self.close_to_writers(session).await
     }
 
     /// Forgets what the server that had this volume was to others: a volume may

@@ -82,7 +82,9 @@ impl Unit {
     /// Keeps systemd from refusing a start that is asked for because there were
     /// others not long ago: its limit is against servers that keep failing.
     async fn forget_starts(&self) {
-        if let Err(error) = self.reset_failed().await {
+        let result = self.systemctl(&["reset-failed"], SHORT).await;
+        let reset = absent_is_done(self.judge("reset-failed", result).await);
+        if let Err(error) = reset {
             warn!(unit = %self.name, %error, "Count of recent starts not reset.");
         }
     }
@@ -128,13 +130,6 @@ impl Unit {
     pub async fn disable(&self) -> Result<(), ServiceError> {
         let result = self.systemctl(&["disable"], RELOAD).await;
         absent_is_done(self.judge("disable", result).await)
-    }
-
-    /// Forgets a failure and the count of recent starts, so that a start limit
-    /// reached earlier does not forbid the next start.
-    pub async fn reset_failed(&self) -> Result<(), ServiceError> {
-        let result = self.systemctl(&["reset-failed"], SHORT).await;
-        absent_is_done(self.judge("reset-failed", result).await)
     }
 
     /// What systemd knows of the unit, in one question.
