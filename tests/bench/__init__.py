@@ -82,6 +82,7 @@ def main(argv: list[str]) -> int:
     os.environ["TROVE_GUESTAGENT_BINARY"] = str(options.agent.resolve())
     progress = Progress()
     lab = Lab()
+    lab.token_cache = 300  # as where nobody has chosen
     lab.up("encrypted", progress, objects=options.only in (None, "backup", *EXTRA))
     found: list[Row] = []
     notes: list[str] = []

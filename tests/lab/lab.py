@@ -60,6 +60,9 @@ class Lab:
         self.broker = RabbitMQ(self.state / "rabbitmq", self.state / "tls")
         self._daemons = teardown.daemons(self.name)
         self._parts: Parts | None = None
+        # Seconds that the object store remembers tokens for; -1: ended ones are
+        # refused at once.
+        self.token_cache = -1
 
     # Life
 
@@ -359,12 +362,12 @@ class Lab:
 
     def _start_swift(self, environment: Path) -> None:
         store = Swift(self.state / "swift", environment)
-        store.configure()
+        store.configure(self.token_cache)
         for name in swift.NAMES:
-            self._daemon(f"swift-{name}", store.command(name))
+            self._daemon(name, store.command(name))
 
     def _wait_swift(self) -> None:
-        swift.wait_ready(lambda n: self.processes.get(f"swift-{n}") is not None)
+        swift.wait_ready(lambda n: self.processes.get(n) is not None)
 
     def _start_trove(self) -> None:
         venv = self.parts.venv

@@ -1,9 +1,11 @@
 """The object store: a Swift of one node that trusts the lab's Keystone.
 
 Four servers without replicas; nothing waits for the disk longer than Swift
-itself wants to. There is no memcached: every request asks Keystone about its
-token, so a token that has ended is refused at once. The same port speaks S3,
-with the accounts' keys of cloud/keystone.py.
+itself wants to. memcached keeps facts about accounts and containers, as it does
+wherever Swift's guide is followed. Whether tokens are remembered, too, is the
+lab's choice: where every request asks Keystone about its own, one that has ended
+is refused at once. The same port speaks S3, with the accounts' keys of
+cloud/keystone.py.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ S3_URL = f"http://{network.LAB_ADDRESS}:{OBJECTS_PORT}"
 S3_REGION = REGION
 # Storage servers and the ports of the loopback interface they listen on.
 STORAGE = {"account": 6202, "container": 6201, "object": 6200}
-NAMES = (*STORAGE, "proxy")
+CACHE_PORT = 11211
+NAMES = ("memcached", *(f"swift-{name}" for name in (*STORAGE, "proxy")))
 
 SWIFT_CONF = """\
 [swift-hash]
@@ -65,7 +68,7 @@ user = root
 workers = 2
 log_level = INFO
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck proxy-logging listing_formats bulk \
+pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats bulk \
 tempurl authtoken s3api s3token keystoneauth copy slo dlo versioned_writes symlink \
 proxy-logging proxy-server
 [app:proxy-server]
@@ -79,6 +82,9 @@ use = egg:swift#gatekeeper
 use = egg:swift#healthcheck
 [filter:proxy-logging]
 use = egg:swift#proxy_logging
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:{cache_port}
 [filter:listing_formats]
 use = egg:swift#listing_formats
 [filter:bulk]
@@ -113,7 +119,7 @@ user_domain_name = Default
 project_domain_name = Default
 region_name = {region}
 delay_auth_decision = true
-token_cache_time = -1
+token_cache_time = {token_cache}
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = admin, member
@@ -142,8 +148,11 @@ class Swift:
         self._etc = directory / "etc"
         self._bin = venv / "bin"
 
-    def configure(self) -> None:
-        """Write configuration and rings; the store is empty."""
+    def configure(self, token_cache: int) -> None:
+        """Write configuration and rings; the store is empty.
+
+        Tokens are remembered for so many seconds; -1 is not at all.
+        """
         devices, recon = self._directory / "devices", self._directory / "recon"
         for directory in (self._etc, devices / "d1", recon):
             directory.mkdir(parents=True)
@@ -153,6 +162,8 @@ class Swift:
             "etc": self._etc,
             "devices": devices,
             "recon": recon,
+            "cache_port": CACHE_PORT,
+            "token_cache": token_cache,
             "address": network.LAB_ADDRESS,
             "keystone": f"{CLOUD}/identity",
             "region": S3_REGION,
@@ -184,9 +195,12 @@ class Swift:
 
     def command(self, name: str) -> list[str]:
         """The command line of one of NAMES."""
-        argv = [str(self._bin / f"swift-{name}-server"), str(self._config(name))]
+        if name == "memcached":
+            return [name, "--user=root", "--listen=127.0.0.1", f"--port={CACHE_PORT}"]
+        server = name.removeprefix("swift-")
+        argv = [str(self._bin / f"{name}-server"), str(self._config(server))]
         # The access log goes to standard output: there is no syslog here.
-        return [*argv, "--verbose"] if name == "proxy" else argv
+        return [*argv, "--verbose"] if server == "proxy" else argv
 
 
 def wait_ready(alive: Callable[[str], bool], timeout: float = 60.0) -> None:
@@ -206,7 +220,7 @@ def wait_ready(alive: Callable[[str], bool], timeout: float = 60.0) -> None:
             failure = error
         for name in NAMES:
             if not alive(name):
-                raise RuntimeError(f"swift-{name} ended; see log/swift-{name}.out")
+                raise RuntimeError(f"{name} ended; see log/{name}.out")
         if time.monotonic() > deadline:
             raise TimeoutError(f"Swift does not store anything: {failure}")
         time.sleep(0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from scenarios.conftest import Instance
 
 # In the status of both servers, whatever its columns are called.
@@ -67,9 +69,21 @@ def own_transactions(replica: Instance, source: Instance) -> list[str]:
         ((done,),) = replica.admin("select replace(@@global.gtid_executed, '\\n', '')")
         ((more,),) = source.admin(f"select gtid_subtract('{done}', @@global.gtid_executed)")
         return more.split()
-    known = _last(source, "gtid_binlog_state", "gtid_slave_pos")
     done = _last(replica, "gtid_binlog_state")
-    return [f"{key}-{last}" for key, last in done.items() if last > known.get(key, 0)]
+    known = _last(source, "gtid_binlog_state", "gtid_slave_pos")
+    # A source that was a replica before has those of earlier sources in its data,
+    # and only their number tells.
+    copied = _first_logged(source) - 1
+    return [f"{key}-{last}" for key, last in done.items() if last > known.get(key, copied)]
+
+
+def _first_logged(member: Instance) -> int:
+    """The number of the first transaction in its binary logs, of the one domain."""
+    ((log, *_size), *_logs) = member.admin("show binary logs")
+    for event in member.admin(f"show binlog events in '{log}' limit 20"):
+        if found := re.search(r"GTID 0-\d+-(\d+)", event[5]):
+            return int(found[1])
+    return 1
 
 
 def _last(member: Instance, *variables: str) -> dict[str, int]:

@@ -3,12 +3,13 @@
 use std::io::{self, Read};
 use std::thread;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use md5::{Digest as _, Md5};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use crate::name::{Coding, Packing, Sealing};
+use crate::pool::Pool;
 use crate::{Progress, age, gzip, legacy};
 
 /// Bytes handed on at once.
@@ -85,6 +86,7 @@ fn decode(
     out: &Out,
 ) -> io::Result<()> {
     let mut source = Source::new(input);
+    let pool = Pool::default();
     {
         let mut clear: Box<dyn Read + '_> = match coding.sealed {
             Sealing::Clear => Box::new(&mut source),
@@ -98,14 +100,17 @@ fn decode(
             )?),
         };
         match coding.packed {
-            Packing::Plain => pump(&mut clear, progress, out)?,
+            Packing::Plain => pump(&mut clear, &pool, progress, out)?,
             Packing::Gzip => {
                 let threads = thread::available_parallelism().map_or(1, usize::from);
-                gzip::decompress(&mut clear, threads, |piece| send(piece, progress, out))?;
+                gzip::decompress(&mut clear, threads, &pool, |piece| {
+                    send(piece, progress, out)
+                })?;
             }
             Packing::Zstd => {
                 let buffered = io::BufReader::with_capacity(CHUNK, &mut clear);
-                pump(&mut zstd::Decoder::with_buffer(buffered)?, progress, out)?;
+                let mut decoder = zstd::Decoder::with_buffer(buffered)?;
+                pump(&mut decoder, &pool, progress, out)?;
             }
         }
         // A decoder may stop before the end of what it was given.
@@ -126,9 +131,10 @@ fn key<'a>(key: &'a Option<SecretString>, option: &str) -> io::Result<&'a Secret
     })
 }
 
-fn pump(from: &mut impl Read, progress: &Progress, out: &Out) -> io::Result<()> {
+fn pump(from: &mut impl Read, pool: &Pool, progress: &Progress, out: &Out) -> io::Result<()> {
     loop {
-        let mut chunk = BytesMut::zeroed(CHUNK);
+        let mut chunk = pool.take();
+        chunk.resize(CHUNK, 0);
         let mut filled = 0;
         while filled < chunk.len() {
             match from.read(&mut chunk[filled..])? {
@@ -141,7 +147,7 @@ fn pump(from: &mut impl Read, progress: &Progress, out: &Out) -> io::Result<()> 
         }
         let ended = filled < chunk.len();
         chunk.truncate(filled);
-        send(chunk.freeze(), progress, out)?;
+        send(chunk.into(), progress, out)?;
         if ended {
             return Ok(());
         }

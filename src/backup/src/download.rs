@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use md5::{Digest as _, Md5};
 use object_store::{ErrorKind, ObjectName, ObjectStore, ReadPart, RetryPolicy};
@@ -13,10 +13,12 @@ use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::io::StreamReader;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use crate::decode::{self, Decoded, Fetched, Keys, hex};
 use crate::name::Coding;
+use crate::pool::Pool;
 use crate::{Error, Progress, Result};
 
 /// Bytes of one request: parts may be gigabytes.
@@ -171,29 +173,37 @@ async fn fetch_all(
     progress: &Progress,
     out: &mpsc::Sender<io::Result<Fetched>>,
 ) -> object_store::Result<()> {
+    let pool = Pool::default();
     let mut fetched = stream::iter(pieces(parts))
         .map(|piece| {
-            let store = store.clone();
-            async move {
-                let bytes = fetch(store.as_ref(), &piece, retry).await?;
+            let (store, pool) = (store.clone(), pool.clone());
+            // It goes on while nobody asks for what it fetches.
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let bytes = fetch(store.as_ref(), &piece, retry, &pool).await?;
                 let data = match piece.md5 {
                     Some(_) => Fetched::Checked(bytes),
                     None => Fetched::Data(bytes),
                 };
                 Ok((piece.range, data, piece.end))
-            }
+            }))
         })
         .buffered(fetches.max(1));
-    while let Some(next) = fetched.next().await {
-        let (range, data, end): (Range<u64>, Fetched, Option<Fetched>) = next?;
+    // Asked for room first: a piece that waited for it would be one more in memory.
+    while let Ok(room) = out.reserve().await {
+        let Some(next) = fetched.next().await else {
+            room.send(Ok(Fetched::End));
+            return Ok(());
+        };
+        let (range, data, end): (Range<u64>, Fetched, Option<Fetched>) = next
+            .map_err(|died| object_store::Error::new(ErrorKind::Unexpected, died.to_string()))??;
         progress.add_stored(range.end - range.start);
-        for item in [Some(data), end].into_iter().flatten() {
-            if out.send(Ok(item)).await.is_err() {
-                return Ok(());
-            }
+        room.send(Ok(data));
+        if let Some(end) = end
+            && out.send(Ok(end)).await.is_err()
+        {
+            break;
         }
     }
-    let _gone = out.send(Ok(Fetched::End)).await;
     Ok(())
 }
 
@@ -202,10 +212,13 @@ async fn fetch(
     store: &dyn ObjectStore,
     piece: &Piece,
     retry: RetryPolicy,
+    pool: &Pool,
 ) -> object_store::Result<Bytes> {
     let Piece { object, range, .. } = piece;
     let size = usize::try_from(range.end - range.start).unwrap_or(0);
-    let mut bytes = BytesMut::with_capacity(size);
+    let mut bytes = pool.take();
+    bytes.clear();
+    bytes.reserve_exact(size);
     let mut pause = retry.first_pause;
     let mut tries = 0;
     loop {
@@ -215,17 +228,18 @@ async fn fetch(
         let error = match filled {
             Err(error) => error,
             Ok(()) if !complete => continue,
-            Ok(()) => match check(piece, bytes.split().freeze()).await {
+            Ok(()) => match check(piece, bytes.into()).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => error,
+                Err(error) => {
+                    bytes = pool.take();
+                    bytes.clear();
+                    error
+                }
             },
         };
         // Every bit of progress is worth all tries again.
         if bytes.len() > before && !complete {
             (pause, tries) = (retry.first_pause, 0);
-        }
-        if complete {
-            bytes.clear();
         }
         tries += 1;
         if !error.is_transient() || tries >= retry.tries {
@@ -264,7 +278,7 @@ async fn fill(
     store: &dyn ObjectStore,
     object: &ObjectName,
     range: &Range<u64>,
-    bytes: &mut BytesMut,
+    bytes: &mut Vec<u8>,
 ) -> object_store::Result<()> {
     let before = bytes.len();
     let from = range.start + before as u64;

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
+use crate::pool::{Buffer, Pool};
+
 /// The fixed part of a header with an extra field (`FEXTRA`), no time, and an
 /// unknown system.
 const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
@@ -76,8 +78,8 @@ fn size_of(header: &[u8]) -> Option<usize> {
         .then_some(size)
 }
 
-/// The contents of a whole member of ours.
-fn inflate(member: &[u8]) -> io::Result<Bytes> {
+/// Decompresses a whole member of ours into `out`.
+fn inflate(member: &[u8], mut out: Buffer) -> io::Result<Bytes> {
     let (data, trailer) = member[HEADER..].split_at(member.len() - HEADER - TRAILER);
     let number = |at: usize| {
         let bytes = &trailer[at..at + 4];
@@ -90,7 +92,7 @@ fn inflate(member: &[u8]) -> io::Result<Bytes> {
     if length > LARGEST {
         return Err(bad("a member of the gzip stream has no sensible size"));
     }
-    let mut out = vec![0; length];
+    out.resize(length, 0);
     let unpacked = Decompressor::new().deflate_decompress(data, &mut out);
     match unpacked {
         Ok(written) if written == length && libdeflater::crc32(&out) == crc => Ok(out.into()),
@@ -107,20 +109,23 @@ fn inflate(member: &[u8]) -> io::Result<Bytes> {
 pub(crate) fn decompress(
     source: &mut impl Read,
     threads: usize,
+    pool: &Pool,
     mut sink: impl FnMut(Bytes) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut members = 0u64;
     let header = thread::scope(|scope| {
         let mut running = VecDeque::new();
         loop {
-            let header = up_to(source, HEADER, Vec::new())?;
-            let Some(size) = size_of(&header) else {
+            let mut member = pool.take();
+            member.clear();
+            up_to(source, HEADER, &mut member)?;
+            let Some(size) = size_of(&member) else {
                 while let Some(first) = running.pop_front() {
                     sink(finished(first)?)?;
                 }
-                return Ok::<_, io::Error>(header);
+                return Ok::<_, io::Error>(member);
             };
-            let member = up_to(source, size, header)?;
+            up_to(source, size, &mut member)?;
             if member.len() < size {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -130,7 +135,8 @@ pub(crate) fn decompress(
             {
                 sink(finished(first)?)?;
             }
-            running.push_back(scope.spawn(move || inflate(&member)));
+            let out = pool.take();
+            running.push_back(scope.spawn(move || inflate(&member, out)));
         }
     })?;
     if header.is_empty() && members > 0 {
@@ -139,7 +145,9 @@ pub(crate) fn decompress(
     let rest = BufReader::with_capacity(CHUNK, header.chain(source));
     let mut decoder = MultiGzDecoder::new(rest);
     loop {
-        let chunk = up_to(&mut decoder, CHUNK, Vec::new())?;
+        let mut chunk = pool.take();
+        chunk.clear();
+        up_to(&mut decoder, CHUNK, &mut chunk)?;
         if chunk.is_empty() {
             return Ok(());
         }
@@ -148,11 +156,10 @@ pub(crate) fn decompress(
 }
 
 /// Adds to `bytes` until they are `size`, or all.
-fn up_to(source: &mut impl Read, size: usize, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+fn up_to(source: &mut impl Read, size: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     let missing = size - bytes.len();
     bytes.reserve_exact(missing);
-    source.take(missing as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    source.take(missing as u64).read_to_end(bytes).map(drop)
 }
 
 fn finished(running: ScopedJoinHandle<'_, io::Result<Bytes>>) -> io::Result<Bytes> {
@@ -178,7 +185,7 @@ mod tests {
 
     fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        decompress(&mut &*bytes, 2, |piece| {
+        decompress(&mut &*bytes, 2, &Pool::default(), |piece| {
             out.extend_from_slice(&piece);
             Ok(())
         })?;

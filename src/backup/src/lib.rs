@@ -23,6 +23,7 @@ mod legacy;
 mod limit;
 mod name;
 mod plan;
+mod pool;
 mod progress;
 mod upload;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use futures_util::stream::{self, StreamExt as _};
 use object_store::{Leftover, Metadata, ObjectName, ObjectStore, PartReceipt, Stored};
 use secrecy::SecretString;
@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use crate::age::Encryptor;
 use crate::codec::{BLOCK, Bench};
+use crate::pool::{Buffer, Pool};
 use crate::{Bandwidth, Compression, Error, PartPlan, Progress, Result};
 
 /// How backups are stored.
@@ -170,9 +171,8 @@ struct Parts<'a> {
     estimate: u64,
     remember: Remember<'a>,
     orphans: Orphans,
-    buffer: BytesMut,
-    /// Buffers of parts that the store has, for the next ones.
-    spare: Vec<BytesMut>,
+    buffer: Buffer,
+    pool: Pool,
     /// There is none as long as everything may fit into one object.
     large: Option<Large>,
 }
@@ -182,12 +182,13 @@ struct Large {
     plan: PartPlan,
     number: u32,
     offset: u64,
-    running: JoinSet<object_store::Result<(PartReceipt, Bytes)>>,
+    running: JoinSet<object_store::Result<PartReceipt>>,
     receipts: Vec<PartReceipt>,
 }
 
 impl<'a> Parts<'a> {
     fn new(upload: &Upload, estimate: u64, remember: Remember<'a>) -> Self {
+        let pool = Pool::default();
         Self {
             store: upload.store.clone(),
             object: upload.object.clone(),
@@ -196,8 +197,8 @@ impl<'a> Parts<'a> {
             estimate,
             remember,
             orphans: upload.orphans.clone(),
-            buffer: BytesMut::new(),
-            spare: Vec::new(),
+            buffer: pool.take(),
+            pool,
             large: None,
         }
     }
@@ -209,8 +210,7 @@ impl<'a> Parts<'a> {
         }
         if self.buffer.is_empty() {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
-            self.buffer = self.spare.pop().unwrap_or_default();
-            self.buffer.reserve(size.max(packed.len()));
+            self.buffer.reserve_exact(size.max(packed.len()));
         }
         self.buffer.extend_from_slice(packed);
         Ok(())
@@ -232,7 +232,6 @@ impl<'a> Parts<'a> {
     /// Sends the buffer as the next part, waiting for an earlier one if too
     /// many are on their way.
     async fn flush(&mut self) -> Result<()> {
-        let body = std::mem::take(&mut self.buffer).freeze();
         let large = match &mut self.large {
             Some(large) => large,
             None => {
@@ -250,10 +249,13 @@ impl<'a> Parts<'a> {
                 })
             }
         };
-        let most = large.plan.uploads(body.len() as u64, self.uploads);
+        let most = large.plan.uploads(self.buffer.len() as u64, self.uploads);
         while large.running.len() >= most {
-            self.spare.extend(large.reap().await?);
+            large.reap().await?;
         }
+        let next = self.pool.take();
+        let body = Bytes::from(std::mem::replace(&mut self.buffer, next));
+        self.buffer.clear();
         let (number, offset) = (large.number, large.offset);
         large.number += 1;
         large.offset += body.len() as u64;
@@ -261,13 +263,13 @@ impl<'a> Parts<'a> {
         debug!(number, bytes = body.len(), "Part begun.");
         let progress = self.progress.clone();
         large.running.spawn(async move {
-            let receipt = upload.put_part(number, offset, body.clone()).await?;
+            let receipt = upload.put_part(number, offset, body).await?;
             progress.add_stored(receipt.size);
-            Ok((receipt, body))
+            Ok(receipt)
         });
         // What has ended meanwhile.
         while let Some(ended) = large.running.try_join_next() {
-            self.spare.extend(large.keep(ended)?);
+            large.keep(ended)?;
         }
         Ok(())
     }
@@ -282,7 +284,7 @@ impl<'a> Parts<'a> {
         }
         if let Some(large) = &mut self.large {
             while !large.running.is_empty() {
-                let _not_needed = large.reap().await?;
+                large.reap().await?;
             }
             large.receipts.sort_by_key(|receipt| receipt.number);
         }
@@ -296,7 +298,7 @@ impl<'a> Parts<'a> {
             progress: self.progress,
             orphans: self.orphans,
             state: match self.large {
-                None => State::Whole(self.buffer.freeze()),
+                None => State::Whole(self.buffer.into()),
                 Some(large) => State::Parts(large.upload, large.receipts),
             },
         }
@@ -317,25 +319,21 @@ impl<'a> Parts<'a> {
 const DEFAULT_MAX_PARTS: u32 = 1000;
 
 impl Large {
-    /// Waits for the end of a part; its buffer comes back if nobody has it.
-    async fn reap(&mut self) -> Result<Option<BytesMut>> {
+    /// Waits for the end of a part.
+    async fn reap(&mut self) -> Result<()> {
         match self.running.join_next().await {
             Some(ended) => self.keep(ended),
-            None => Ok(None),
+            None => Ok(()),
         }
     }
 
     fn keep(
         &mut self,
-        ended: std::result::Result<object_store::Result<(PartReceipt, Bytes)>, JoinError>,
-    ) -> Result<Option<BytesMut>> {
-        let (receipt, body) = ended.map_err(|error| Error::Codec(io::Error::other(error)))??;
+        ended: std::result::Result<object_store::Result<PartReceipt>, JoinError>,
+    ) -> Result<()> {
+        let receipt = ended.map_err(|error| Error::Codec(io::Error::other(error)))??;
         self.receipts.push(receipt);
-        let buffer = body.try_into_mut().ok();
-        Ok(buffer.map(|mut buffer| {
-            buffer.clear();
-            buffer
-        }))
+        Ok(())
     }
 }
 
