@@ -2,9 +2,7 @@
 
 use std::io;
 
-use zstd::zstd_safe::compress_bound;
-
-use crate::gzip;
+use crate::{gzip, zstandard};
 
 /// Bytes of a block before compression. Large enough that starting afresh in
 /// each costs less than a hundredth of the ratio, small enough that several
@@ -33,7 +31,7 @@ pub(crate) struct Bench {
 
 enum Packer {
     Gzip(gzip::Packer),
-    Zstd(zstd::bulk::Compressor<'static>),
+    Zstd(zstandard::Packer),
     None,
 }
 
@@ -46,9 +44,7 @@ impl Bench {
             packed: Vec::new(),
             packer: match compression {
                 Compression::Gzip(level) => Packer::Gzip(gzip::Packer::new(level)?),
-                Compression::Zstd(level) => {
-                    Packer::Zstd(zstd::bulk::Compressor::new(level.into())?)
-                }
+                Compression::Zstd(level) => Packer::Zstd(zstandard::Packer::new(level)?),
                 Compression::None => Packer::None,
             },
         })
@@ -63,12 +59,7 @@ impl Bench {
         self.packed.clear();
         match &mut self.packer {
             Packer::Gzip(packer) => packer.pack(&self.plain, &mut self.packed),
-            Packer::Zstd(packer) => {
-                self.packed.reserve(compress_bound(self.plain.len()));
-                packer
-                    .compress_to_buffer(&self.plain, &mut self.packed)
-                    .map(drop)
-            }
+            Packer::Zstd(packer) => packer.pack(&self.plain, &mut self.packed),
             Packer::None => Ok(()),
         }
     }

@@ -26,6 +26,7 @@ mod plan;
 mod pool;
 mod progress;
 mod upload;
+mod zstandard;
 
 pub use codec::Compression;
 pub use decode::Keys;
