@@ -75,6 +75,11 @@ def test_journal_and_console_tell_the_boot(owner: Owner) -> None:
     at = [next(i for i, m in enumerate(said) if m.startswith(text)) for text in TOLD]
     assert at == sorted(at), said
     assert "trove-guestagent" not in owner.guest.console()
+    for priority in ("info", "warning"):
+        say = ["systemd-cat", "--identifier=trove-guestagent", f"--priority={priority}"]
+        owner.guest.run([*say, "echo", f"of priority {priority}"])
+    eventually(lambda: "of priority warning" in owner.guest.console(), 60)
+    assert "of priority info" not in owner.guest.console()
 
 
 # In this order.

@@ -142,7 +142,9 @@ def _mirrors(cache: Cache, python: Path, distribution: str) -> dict[str, str]:
         found["DIB_DEBIAN_SECURITY_MIRROR"] = security
     else:
         mirror = os.environ.get("DIB_DISTRIBUTION_MIRROR") or _ubuntu_mirror(python)
-        found["DIB_APT_KEYRING"] = str(_ubuntu_keyring(cache, mirror))
+        # Only for the bootstrap: the image has its own copy.
+        keyring = f"--keyring={_ubuntu_keyring(cache, mirror)}"
+        found["DIB_MMDEBSTRAP_EXTRA_ARGS"] = keyring
     return {name: value for name, value in found.items() if value and name not in os.environ}
 
 
@@ -184,8 +186,6 @@ CLOUD = (
     "systemd-resolved.service",
     "ssh.service",
     "ssh.socket",
-    "ssh-keygen.service",
-    "growroot.service",
 )
 
 
