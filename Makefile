@@ -60,7 +60,7 @@ test: deps quick test-servers test-stores build dist ## set up and pass all test
 # The suites that need a control plane wait more than they work: as many at a
 # time, each with a lab of its own. The longest come first.
 LANES ?= 3
-SUITES := backups postgresql replication mysql scenarios wire static
+SUITES := backups postgresql replication mysql scenarios wire fleet static
 STATE := $(or $(TROVE_LAB_STATE),/var/tmp/trove-guestagent-lab)
 
 .PHONY: $(SUITES:%=lane-%)
@@ -110,6 +110,15 @@ test-replication: build ## sources and replicas: made, promoted, ejected, cut of
 .PHONY: test-postgresql
 test-postgresql: build ## what is special about PostgreSQL: names, backups, series
 	$(LAB) pytest tests/postgresql
+
+.PHONY: test-fleet
+test-fleet: build ## a few dozen agents on one broker, with the real conductor
+	$(LAB) pytest tests/fleet
+
+.PHONY: fleet
+fleet: dist ## the same with 1,000 agents, for docs/scale.md
+	TROVE_FLEET=1000 TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
+	  $(LAB) pytest tests/fleet --capture=no
 
 .PHONY: test-static
 test-static: dist ## the release binary in foreign and empty roots

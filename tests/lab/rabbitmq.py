@@ -144,11 +144,20 @@ def wait_ready(timeout: float = 60.0) -> None:
 
 def consumers(queue: str) -> int:
     """How many consumers a queue has; 0 if it does not exist."""
+    return _declared(queue)[1]
+
+
+def waiting(queue: str) -> int:
+    """How many messages wait in a queue; 0 if it does not exist."""
+    return _declared(queue)[0]
+
+
+def _declared(queue: str) -> tuple[int, int]:
     connection = connect()
     try:
         declared = connection.channel().queue_declare(queue, passive=True)
-        return int(declared.consumer_count)
+        return int(declared.message_count), int(declared.consumer_count)
     except amqp.exceptions.NotFound:
-        return 0
+        return 0, 0
     finally:
         connection.close()

@@ -77,10 +77,14 @@ class BrokerLab(Lab):
     def kill_broker(self) -> None:
         """End RabbitMQ as a crash would. The process that was started is a
         script that waits for the Erlang machine, so that one is looked for."""
-        for machine in [i for i in map(_erlang_machine, self._daemons.processes()) if i]:
+        for machine in self.machines():
             machine.kill(signal.SIGKILL)
             machine.wait(10)
         self.processes.stop("rabbitmq")
+
+    def machines(self) -> list[Identity]:
+        """The broker's Erlang machine, if it runs."""
+        return [i for i in map(_erlang_machine, self._daemons.processes()) if i]
 
     @staticmethod
     def _extend(directory: Path) -> None:
