@@ -120,6 +120,10 @@ fleet: dist ## the same with 1,000 agents, for docs/scale.md
 	TROVE_FLEET=1000 TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
 	  $(LAB) pytest tests/fleet --capture=no
 
+.PHONY: soak
+soak: build ## an hour of calls, backups and crashes of the broker: nothing may grow
+	$(LAB) pytest tests/soak --capture=no
+
 .PHONY: test-static
 test-static: dist ## the release binary in foreign and empty roots
 	$(LAB) pytest tests/static
