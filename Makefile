@@ -117,7 +117,7 @@ test-fleet: build ## a few dozen agents on one broker, with the real conductor
 
 .PHONY: fleet
 fleet: dist ## the same with 1,000 agents, for docs/scale.md
-	TROVE_FLEET=1000 TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
+	TROVE_FLEET=1000 TROVE_FLEET_PERIOD=120 TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
 	  $(LAB) pytest tests/fleet --capture=no
 
 .PHONY: soak

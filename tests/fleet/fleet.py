@@ -134,8 +134,8 @@ class Fleet:
 
 
 @contextmanager
-def running(lab: FleetLab, sandbox: Sandbox, count: int) -> Iterator[Fleet]:
-    """So many agents, of instances that Trove knows."""
+def running(lab: FleetLab, sandbox: Sandbox, count: int, period: float) -> Iterator[Fleet]:
+    """So many agents, of instances that Trove knows; each reports once a period."""
     instances = [Instance(Instance.new().key, exchange=EXCHANGE) for _ in range(count)]
     lab.register(instances)
     prepared = lab.state / "prepared"
@@ -149,6 +149,7 @@ def running(lab: FleetLab, sandbox: Sandbox, count: int) -> Iterator[Fleet]:
                     "conductor_queue": CONDUCTOR,
                     "debug": False,
                     "state_change_wait_time": 180,
+                    "report_interval": round(period),
                 },
                 files={PREPARED: prepared},
                 volume=False,
