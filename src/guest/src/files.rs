@@ -5,8 +5,10 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+    },
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -126,14 +128,18 @@ fn replace(path: &Path, contents: &[u8], attributes: &Attributes) -> io::Result<
 /// The directory of `path` and the start of the names of its temporary files.
 fn temporary_prefix(path: &Path) -> io::Result<(&Path, OsString)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(".trove-tmp-");
-    Ok((directory, prefix))
+    Ok((parent(path), prefix))
+}
+
+/// The directory that `path` is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Removes what a killed agent left of its writes to the same file: it may
@@ -197,13 +203,56 @@ fn explain_not_a_directory(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// The file's text, or `None` when there is no such file. Text that is not
-/// UTF-8 is an error.
+/// The file's text, or `None` when there is no such file.
+///
+/// Many of the files are in directories of the database's account, whose owner
+/// may be hostile, and are read as root. So a symbolic link is followed only in
+/// a directory that nobody but root writes to, and what is no regular file or
+/// is larger than any of ours is an error, as is text that is not UTF-8.
 pub fn read_optional(path: &Path) -> Result<Option<String>, FileError> {
-    match fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::new(path, "read")(error)),
+    }
+}
+
+/// Bytes of the largest file that is read as a whole.
+const LARGEST: u64 = 16 << 20;
+
+fn read(path: &Path) -> io::Result<String> {
+    let file = open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LARGEST {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(text),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe in its place would keep us waiting.
+    let open = |flags| {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | flags)
+            .open(path)
+    };
+    let opened = open(libc::O_NOFOLLOW);
+    let refused = |error: &io::Error| error.raw_os_error() == Some(libc::ELOOP);
+    if !opened.as_ref().is_err_and(refused) {
+        return opened;
+    }
+    let directory = fs::metadata(parent(path))?;
+    match directory.uid() == 0 && directory.mode() & 0o022 == 0 {
+        true => open(0),
+        false => Err(io::Error::other(
+            "it is a symbolic link in a directory that others write to",
+        )),
     }
 }
 

@@ -217,3 +217,44 @@ fn optional_reads_and_removals() {
     assert!(remove_if_exists(&path).unwrap());
     assert!(remove_if_exists(root.path()).is_err());
 }
+
+#[test]
+fn links_of_others_are_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "transport_url").unwrap();
+    let data = directory.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let link = data.join("my.cnf");
+    symlink(&secret, &link).unwrap();
+    let set_mode = |mode| fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+    set_mode(0o755);
+    if geteuid().is_root() {
+        assert_eq!(
+            read_optional(&link).unwrap().as_deref(),
+            Some("transport_url")
+        );
+        std::os::unix::fs::chown(&data, Some(1234), None).unwrap();
+        assert!(read_optional(&link).is_err());
+        std::os::unix::fs::chown(&data, Some(0), None).unwrap();
+    }
+    set_mode(0o775);
+    let error = read_optional(&link).unwrap_err().to_string();
+    assert!(error.contains("symbolic link"), "{error}");
+    assert!(!error.contains("transport_url"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_of_ours_does_not_keep_us_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("PG_VERSION");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = read_optional(&pipe).unwrap_err().to_string();
+    assert!(error.contains("no regular file"), "{error}");
+    assert!(read_optional(directory.path()).is_err());
+    let large = directory.path().join("large");
+    File::create(&large).unwrap().set_len(LARGEST + 1).unwrap();
+    assert!(read_optional(&large).is_err());
+    File::create(&large).unwrap().set_len(LARGEST).unwrap();
+    assert!(read_optional(&large).unwrap().is_some());
+}
