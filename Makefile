@@ -60,7 +60,7 @@ test: deps quick test-servers test-stores build dist ## set up and pass all test
 # The suites that need a control plane wait more than they work: as many at a
 # time, each with a lab of its own. The longest come first.
 LANES ?= 3
-SUITES := backups postgresql replication mysql scenarios wire fleet static
+SUITES := backups replication postgresql scenarios mysql image wire fleet static
 STATE := $(or $(TROVE_LAB_STATE),/var/tmp/trove-guestagent-lab)
 
 .PHONY: $(SUITES:%=lane-%)
@@ -129,7 +129,7 @@ test-static: dist ## the release binary in foreign and empty roots
 	$(LAB) pytest tests/static
 
 .PHONY: test-image
-test-image: dist ## a guest image, and a life of it in a container; not part of `make test`
+test-image: dist ## a guest image, and a life of it in a container
 	TROVE_GUESTAGENT_BINARY=$(CURDIR)/dist/trove-guestagent \
 	  $(LAB) pytest tests/image/test_content.py tests/image/test_container.py
 

@@ -26,7 +26,7 @@ COUNT = int(os.environ.get("TROVE_FLEET", "40"))
 # a tenth of a second of one processor for a report.
 PERIOD = float(os.environ.get("TROVE_FLEET_PERIOD", "30"))
 # A report may come so much late before it counts as lost.
-LATE = 10.0
+LATE = 20.0
 # All must be back so soon after a broker is.
 BACK = 60.0
 # What is watched at rest.
