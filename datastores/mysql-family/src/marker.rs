@@ -44,7 +44,7 @@ impl Marker {
             Self::TakingOver => ".taking-over",
             Self::Adopting => ".adopting",
             Self::ClonePlugin => ".temporary-clone-plugin",
-            Self::Donor => ".clone-donor",
+            Self::Donor => ".donor",
             Self::Failover => ".failover",
         };
         Mark::new(&layout.mount_point, name)

@@ -130,6 +130,7 @@ fn what_trove_injects_for_the_others() {
     assert!(!settings(MYSQL, OPERATOR).clone_replicas);
     let clone = format!("{OPERATOR}\n[mysql]\nreplica_provisioning = clone\n");
     assert!(settings(MYSQL, &clone).clone_replicas);
+    assert!(!settings(MARIADB, &clone).clone_replicas);
 
     let postgresql = settings(POSTGRESQL, OPERATOR);
     // Only MySQL and MariaDB look for ignore_users in [DEFAULT].
