@@ -17,7 +17,7 @@ use crate::credentials::Login;
 use crate::errors::sql_error;
 use crate::marker::Marker;
 use crate::session::{Session, SqlResult};
-use crate::{Flavor, Server, Vendor, sql};
+use crate::{Flavor, Layout, Server, Vendor, sql};
 
 /// How long replicas may take to begin: large ones are made one after the other.
 const OFFER: Duration = Duration::from_secs(12 * 3600);
@@ -31,84 +31,62 @@ impl<F: Flavor> Server<F> {
             return Ok(false);
         }
         self.account_for_replicas().await?;
+        let account = self.known_account()?;
         let mut session = self.session().await?;
-        let obstacle = self.obstacle(&mut session, host).await;
-        let offered = match &obstacle {
-            None => self.offer(&mut session).await,
-            Some(_) => Ok(()),
-        };
+        let offered = offer(&mut session, &self.settings.layout, account.as_ref(), host).await;
         session.close().await;
-        offered?;
-        match &obstacle {
-            None => info!("Replicas may clone this server."),
-            Some(reason) => info!(
-                reason,
-                "Replicas cannot clone this server: they begin with a backup."
-            ),
-        }
-        Ok(obstacle.is_none())
-    }
-
-    /// Why this server cannot be cloned, if so.
-    async fn obstacle(&self, session: &mut Session, host: &str) -> Option<String> {
-        if !session.version().is_at_least(Vendor::MySql, SINCE) {
-            return Some(format!("{} has no CLONE", session.version()));
-        }
-        if host.contains(':') {
-            return Some(format!("CLONE takes no IPv6 addresses, such as {host}"));
-        }
-        if session.is_read_only() {
-            return Some("it is read only".to_owned());
-        }
-        if let Err(error) = refuse_other_engines(session).await {
-            return Some(error.to_string());
-        }
-        let loaded = load_plugin(session, &self.settings.layout).await;
-        loaded.err().map(|error| error.to_string())
-    }
-
-    async fn offer(&self, session: &mut Session) -> Result<()> {
-        let failed = |error| sql_error("let replicas clone this server", error);
-        Marker::Donor.set(&self.settings.layout)?;
-        enlarge_packets(session).await.map_err(failed)?;
-        if let Some(login) = self.known_account()? {
-            let grant = format!("GRANT BACKUP_ADMIN ON *.* TO {}", account(&login));
-            session.run(&grant).await.map_err(failed)?;
-        }
-        Ok(())
+        offered
     }
 
     /// Takes from the account of replicas what only those need that are being
     /// made. A new source has it from the one before.
     pub(super) async fn withdraw_offer(&self, session: &mut Session) -> Result<()> {
-        let layout = &self.settings.layout;
-        if Marker::Donor.age(layout).is_some_and(|age| age < OFFER)
-            || !session.version().is_at_least(Vendor::MySql, SINCE)
-        {
-            return Ok(());
-        }
-        if let Some(login) = self.known_account()? {
-            let failed = |error| sql_error("keep replicas from cloning this server", error);
-            revoke(session, &login).await.map_err(failed)?;
-        }
-        Marker::Donor.remove(layout)
+        let account = self.known_account()?;
+        withdraw(session, &self.settings.layout, account.as_ref()).await
     }
 }
 
-async fn revoke(session: &mut Session, login: &Login) -> SqlResult<()> {
-    let query = "SELECT COUNT(*) FROM mysql.global_grants \
-         WHERE PRIV = 'BACKUP_ADMIN' AND USER = ? AND HOST = ?";
-    let granted: Option<u64> = session.first(query, (&login.user, ANYWHERE)).await?;
-    if granted == Some(0) {
-        return Ok(());
+/// Lets replicas clone this server, unless something keeps them from it.
+async fn offer(
+    session: &mut Session,
+    layout: &Layout,
+    login: Option<&Login>,
+    host: &str,
+) -> Result<bool> {
+    if let Some(reason) = obstacle(session, layout, host).await {
+        info!(
+            reason,
+            "Replicas cannot clone this server: they begin with a backup."
+        );
+        return Ok(false);
     }
-    let revoke = format!("REVOKE BACKUP_ADMIN ON *.* FROM {}", account(login));
-    session.run(&revoke).await?;
-    info!(
-        account = login.user,
-        "Replicas may not clone this server any more."
-    );
-    Ok(())
+    let failed = |error| sql_error("let replicas clone this server", error);
+    Marker::Donor.set(layout)?;
+    enlarge_packets(session).await.map_err(failed)?;
+    if let Some(login) = login {
+        let grant = format!("GRANT BACKUP_ADMIN ON *.* TO {}", account(login));
+        session.run(&grant).await.map_err(failed)?;
+    }
+    info!("Replicas may clone this server.");
+    Ok(true)
+}
+
+/// Why this server cannot be cloned, if so.
+async fn obstacle(session: &mut Session, layout: &Layout, host: &str) -> Option<String> {
+    if !session.version().is_at_least(Vendor::MySql, SINCE) {
+        return Some(format!("{} has no CLONE", session.version()));
+    }
+    if host.contains(':') {
+        return Some(format!("CLONE takes no IPv6 addresses, such as {host}"));
+    }
+    if session.is_read_only() {
+        return Some("it is read only".to_owned());
+    }
+    let ready = match refuse_other_engines(session).await {
+        Ok(()) => load_plugin(session, layout).await.map(drop),
+        refused => refused,
+    };
+    ready.err().map(|error| error.to_string())
 }
 
 /// For new connections, until the server's next start.
@@ -118,12 +96,37 @@ async fn enlarge_packets(session: &mut Session) -> SqlResult<()> {
     if present.is_some_and(|bytes| bytes >= u64::from(PACKET)) {
         return Ok(());
     }
-    info!(
-        bytes = PACKET,
-        "Larger max_allowed_packet, which clones need."
-    );
     let enlarge = format!("SET GLOBAL max_allowed_packet = {PACKET}");
     session.run(&enlarge).await
+}
+
+async fn withdraw(session: &mut Session, layout: &Layout, login: Option<&Login>) -> Result<()> {
+    if Marker::Donor.age(layout).is_some_and(|age| age < OFFER)
+        || !session.version().is_at_least(Vendor::MySql, SINCE)
+    {
+        return Ok(());
+    }
+    if let Some(login) = login {
+        let failed = |error| sql_error("keep replicas from cloning this server", error);
+        revoke(session, login).await.map_err(failed)?;
+    }
+    Marker::Donor.remove(layout)
+}
+
+async fn revoke(session: &mut Session, login: &Login) -> SqlResult<()> {
+    let query = format!(
+        "SELECT COUNT(*) FROM mysql.global_grants \
+         WHERE PRIV = 'BACKUP_ADMIN' AND HOST = '{ANYWHERE}' AND USER = {}",
+        sql::literal(&login.user)
+    );
+    let granted: Option<u64> = session.first(&query, ()).await?;
+    if granted == Some(0) {
+        return Ok(());
+    }
+    let revoke = format!("REVOKE BACKUP_ADMIN ON *.* FROM {}", account(login));
+    session.run(&revoke).await?;
+    info!("Replicas may not clone this server any more.");
+    Ok(())
 }
 
 fn account(login: &Login) -> String {

@@ -58,78 +58,86 @@ impl<F: Flavor> Server<F> {
         // A boot must not start what is not complete.
         self.service.not_at_boot().await?;
         let tls = self.source_offers_tls(&context.source).await?;
-        let source = format!("{}:{}", context.source.host, context.source.port);
-        let failed = |error| sql_error(format!("clone the source {source}"), error);
         let mut session = self.session().await?;
         load_plugin(&mut session, &self.settings.layout).await?;
-        let allow = format!(
-            "SET GLOBAL clone_valid_donor_list = {}",
-            sql::literal(&source)
-        );
-        session.run(&allow).await.map_err(failed)?;
-        info!(source, tls, "Cloning the source.");
-        let begun = Instant::now();
-        let statement = statement(context, tls);
-        let mut told = false;
-        while let Err(error) = self.clone_watched(&mut session, &statement).await? {
-            if ends_with_the_server(&error) {
-                break;
-            }
-            if !is_busy(&error) || begun.elapsed() >= LIMIT {
-                return Err(failed(error));
-            }
-            if !std::mem::replace(&mut told, true) {
-                info!(source, "The source is being cloned by others: waiting.");
-            }
-            tokio::time::sleep(BUSY).await;
-        }
-        info!(
-            source,
-            elapsed_s = begun.elapsed().as_secs(),
-            "Source cloned."
-        );
-        Ok(())
-    }
-
-    /// Runs the statement and tells how far it is; fails when it goes no further.
-    async fn clone_watched(&self, session: &mut Session, statement: &str) -> Result<SqlResult<()>> {
         let mut watch = self.session().await?;
-        let running = session.run_within(LIMIT, statement);
-        tokio::pin!(running);
-        let (mut moved, mut told) = (Instant::now(), Instant::now());
-        let mut last = None;
-        loop {
-            tokio::select! {
-                ended = &mut running => return Ok(ended),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            // A server that is ending does not answer.
-            let seen = stage(&mut watch).await.ok().flatten();
-            if seen != last {
-                moved = Instant::now();
-            }
-            last = seen;
-            if let Some((stage, bytes, estimate)) = &last
-                && told.elapsed() >= TELL
-            {
-                told = Instant::now();
-                info!(stage, bytes, estimate, "Cloning the source.");
-            }
-            if moved.elapsed() >= STALL {
-                let text = format!(
-                    "The clone of the source has not gone on for {} s ({last:?})",
-                    STALL.as_secs()
-                );
-                return Err(Error::new(ErrorKind::Timeout, text));
-            }
+        clone_from(&mut session, &mut watch, context, tls).await
+    }
+}
+
+/// Clones the source when it is this replica's turn; `watch` is another session.
+async fn clone_from(
+    session: &mut Session,
+    watch: &mut Session,
+    context: &ReplicaContext,
+    tls: bool,
+) -> Result<()> {
+    let source = format!("{}:{}", context.source.host, context.source.port);
+    let failed = |error| sql_error(format!("clone the source {source}"), error);
+    let source_text = sql::literal(&source);
+    let allow = format!("SET GLOBAL clone_valid_donor_list = {source_text}");
+    session.run(&allow).await.map_err(failed)?;
+    info!(source, tls, "Cloning the source.");
+    let begun = Instant::now();
+    let statement = statement(context, tls);
+    let mut told = false;
+    while let Err(error) = run_watched(session, watch, &statement).await? {
+        if ends_with_the_server(&error) {
+            break;
+        }
+        if !is_busy(&error) || begun.elapsed() >= LIMIT {
+            return Err(failed(error));
+        }
+        if !std::mem::replace(&mut told, true) {
+            info!("The source is being cloned by others: waiting.");
+        }
+        tokio::time::sleep(BUSY).await;
+    }
+    info!(elapsed_s = begun.elapsed().as_secs(), "Source cloned.");
+    Ok(())
+}
+
+/// Runs the statement and tells how far it is; fails when it goes no further.
+async fn run_watched(
+    session: &mut Session,
+    watch: &mut Session,
+    statement: &str,
+) -> Result<SqlResult<()>> {
+    // Also lest the server ends that session while this replica waits.
+    let mut last = stage(watch).await.ok().flatten();
+    let (mut moved, mut told) = (Instant::now(), Instant::now());
+    let running = session.run_within(LIMIT, statement);
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            ended = &mut running => return Ok(ended),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        // A server that is ending does not answer.
+        let seen = stage(watch).await.ok().flatten();
+        if seen != last {
+            moved = Instant::now();
+        }
+        last = seen;
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            info!(stage = last, "Cloning the source.");
+        }
+        if moved.elapsed() >= STALL {
+            let text = format!(
+                "The clone of the source has not gone on for {} s ({})",
+                STALL.as_secs(),
+                last.unwrap_or_default()
+            );
+            return Err(Error::new(ErrorKind::Timeout, text));
         }
     }
 }
 
 /// What is being done, and bytes done and to be done in it.
-async fn stage(session: &mut Session) -> SqlResult<Option<(String, u64, u64)>> {
-    let query = "SELECT STAGE, DATA, ESTIMATE FROM performance_schema.clone_progress \
-         WHERE STATE = 'In Progress'";
+async fn stage(session: &mut Session) -> SqlResult<Option<String>> {
+    let query = "SELECT CONCAT(STAGE, ' ', DATA, ' of ', ESTIMATE, ' bytes') \
+         FROM performance_schema.clone_progress WHERE STATE = 'In Progress'";
     session.first(query, ()).await
 }
 
@@ -159,15 +167,15 @@ fn is_busy(error: &SqlError) -> bool {
 
 /// The server that runs on cloned data knows whether it is whole.
 pub(crate) async fn check_cloned(session: &mut Session) -> Result<()> {
-    let query = "SELECT STATE, ERROR_MESSAGE FROM performance_schema.clone_status";
-    let status: SqlResult<Option<(String, String)>> = session.first(query, ()).await;
+    let query = "SELECT CONCAT(STATE, ' ', ERROR_MESSAGE) FROM performance_schema.clone_status";
+    let status: SqlResult<Option<String>> = session.first(query, ()).await;
     let status = status.map_err(|error| sql_error("ask how the clone ended", error))?;
-    match status {
-        Some((state, _)) if state == "Completed" => Ok(()),
-        Some((state, reason)) => Err(Error::failed(format!(
-            "The clone of the source is not complete: {state} {reason}"
+    let status = status.unwrap_or_default();
+    match status.starts_with("Completed ") {
+        true => Ok(()),
+        false => Err(Error::failed(format!(
+            "The clone of the source is not complete: {status}"
         ))),
-        None => Err(Error::failed("The source was not cloned")),
     }
 }
 
