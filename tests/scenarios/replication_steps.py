@@ -48,9 +48,11 @@ class Set:
 
 
 @contextmanager
-def replicated(lab: Lab, datastore: str, replicas: int) -> Iterator[Set]:
+def replicated(
+    lab: Lab, datastore: str, replicas: int, *, size: int = 1
+) -> Iterator[Set]:
     """A source with some rows and its replicas, all of them deleted afterwards."""
-    with created(lab, datastore) as source:
+    with created(lab, datastore, size=size) as source:
         found = Set(source)
         try:
             source.fill(4)

@@ -46,7 +46,9 @@ impl<F: Flavor> Server<F> {
         let failed = |error| sql_error("clone the data", error);
         let temporary = load_plugin(&mut session, layout).await?;
         // A read-only server keeps its plugins.
-        let unload = temporary && !session.is_read_only();
+        // So does one that replicas are being cloned from.
+        let unload =
+            temporary && !session.is_read_only() && !Marker::Donor.is_set(&self.settings.layout);
         let mut stop = StopOnDrop {
             layout: layout.clone(),
             login,
@@ -126,7 +128,7 @@ impl<F: Flavor> Server<F> {
 
 /// Tables of other engines come out of a clone empty (MySQL manual, "Clone
 /// Plugin Limitations"): that would be no backup.
-async fn refuse_other_engines(session: &mut Session) -> Result<()> {
+pub(crate) async fn refuse_other_engines(session: &mut Session) -> Result<()> {
     let query = "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') \
          FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' \
          AND ENGINE NOT IN ('InnoDB', 'MEMORY', 'BLACKHOLE', 'FEDERATED', 'PERFORMANCE_SCHEMA') \
@@ -148,8 +150,8 @@ async fn refuse_other_engines(session: &mut Session) -> Result<()> {
     ))
 }
 
-/// Makes sure the plugin is there; whether it is there for a backup only.
-async fn load_plugin(session: &mut Session, layout: &Layout) -> Result<bool> {
+/// Makes sure the plugin is there; whether it is there for clones of ours only.
+pub(crate) async fn load_plugin(session: &mut Session, layout: &Layout) -> Result<bool> {
     let query = "SELECT COUNT(*) FROM information_schema.PLUGINS \
          WHERE PLUGIN_NAME = 'clone' AND PLUGIN_STATUS = 'ACTIVE'";
     let failed = |error| sql_error("install the clone plugin", error);

@@ -210,6 +210,14 @@ impl<F: Flavor> Datastore for Server<F> {
         self.start_as_asked(request).await
     }
 
+    async fn offer_clone(&self, host: &str) -> Result<bool> {
+        self.offer_to_replicas(host).await
+    }
+
+    async fn restore_clone(&self, request: &PrepareRequest) -> Result<Restored> {
+        self.clone_source(request).await
+    }
+
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {
         self.hold_writes().await
     }

@@ -31,6 +31,11 @@ pub(crate) mod code {
     const USER_NOT_FOUND: u16 = 1133;
     const STRING_TOO_LONG: u16 = 1470;
     pub(crate) const NOT_VALID_PASSWORD: u16 = 1819;
+    /// A clone has ended, and nobody starts the server again.
+    pub(crate) const NO_SUPERVISOR: u16 = 3707;
+    pub(crate) const TOO_MANY_CLONES: u16 = 3634;
+    /// The server that is cloned has refused.
+    pub(crate) const CLONE_DONOR: u16 = 3862;
     const CREDENTIALS_CONTRADICT_HISTORY: u16 = 3638;
 
     use datastore::ErrorKind;

@@ -29,9 +29,18 @@ impl<F: Flavor> Server<F> {
     /// Everything before the first start: directories, configuration, an
     /// initialised data directory. The server must not run.
     pub async fn install(&self, request: &PrepareRequest) -> Result<()> {
+        self.install_for(request, Marker::Initialising).await
+    }
+
+    /// The same; the mark says what the data directory is for.
+    pub(crate) async fn install_for(
+        &self,
+        request: &PrepareRequest,
+        purpose: Marker,
+    ) -> Result<()> {
         scratch::sweep(&self.settings.layout.mount_point)?;
         self.ensure_directories()?;
-        self.claim_data_dir(Marker::Initialising).await?;
+        self.claim_data_dir(purpose).await?;
         self.install_configuration(request).await?;
         self.initialise().await
     }
@@ -52,7 +61,7 @@ impl<F: Flavor> Server<F> {
         let layout = &self.settings.layout;
         let data_dir = layout.data_dir();
         let owner = (self.settings.account.uid, self.settings.account.gid);
-        let leftover = [Marker::Initialising, Marker::Restoring]
+        let leftover = [Marker::Initialising, Marker::Restoring, Marker::Cloning]
             .into_iter()
             .find(|marker| marker.is_set(layout));
         let failed = |error| io_failed("prepare directory", &data_dir, error);
@@ -207,6 +216,14 @@ impl Drop for FirstStart {
                 warn!(%error, "File of the first start not removed.");
             }
         }
+    }
+}
+
+impl FirstStart {
+    /// Lets the files stay until the next first start takes them away, even if
+    /// this agent does not live to see it.
+    pub(crate) fn keep(self) {
+        let _files = std::mem::ManuallyDrop::new(self);
     }
 }
 

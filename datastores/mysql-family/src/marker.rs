@@ -16,6 +16,9 @@ pub(crate) enum Marker {
     Initialising,
     /// A backup is being restored: what is in it is a part of a copy.
     Restoring,
+    /// It is being cloned from a server that runs: what is in it is a part of a
+    /// copy until the server that runs on it says that it is whole.
+    Cloning,
     /// It came with a snapshot and still has its former owner's settings.
     /// Its data is the tenant's.
     TakingOver,
@@ -25,6 +28,8 @@ pub(crate) enum Marker {
     /// The server has the clone plugin for a backup only. It keeps plugins over
     /// a crash in the middle of one.
     ClonePlugin,
+    /// Replicas may clone this server for some hours from now on.
+    Donor,
     /// A failover has begun: this replica does not follow its source any more,
     /// and who does what next is still to be told.
     Failover,
@@ -35,9 +40,11 @@ impl Marker {
         let name = match self {
             Self::Initialising => ".initialising",
             Self::Restoring => ".restoring",
+            Self::Cloning => ".cloning",
             Self::TakingOver => ".taking-over",
             Self::Adopting => ".adopting",
             Self::ClonePlugin => ".temporary-clone-plugin",
+            Self::Donor => ".donor",
             Self::Failover => ".failover",
         };
         Mark::new(&layout.mount_point, name)
@@ -63,9 +70,10 @@ impl Marker {
     }
 }
 
-/// Refuses to start a server on data that a restore has not completed.
+/// Refuses to start a server on data that a restore or a clone has not completed.
 pub(crate) fn ensure_complete(layout: &Layout) -> Result<()> {
-    let marks = [Marker::Restoring, Marker::TakingOver].map(|marker| marker.mark(layout));
+    let partial = [Marker::Restoring, Marker::Cloning, Marker::TakingOver];
+    let marks = partial.map(|marker| marker.mark(layout));
     managed::ensure_restored(&layout.data_dir(), &marks)
 }
 
@@ -84,10 +92,11 @@ mod tests {
         Marker::Adopting.set(&layout).unwrap();
         ensure_complete(&layout).unwrap();
         Marker::Failover.set(&layout).unwrap();
+        Marker::Donor.set(&layout).unwrap();
         ensure_complete(&layout).unwrap();
         assert!(Marker::Failover.age(&layout).unwrap() < Duration::from_secs(60));
         assert_eq!(Marker::TakingOver.age(&layout), None);
-        for marker in [Marker::Restoring, Marker::TakingOver] {
+        for marker in [Marker::Restoring, Marker::Cloning, Marker::TakingOver] {
             marker.set(&layout).unwrap();
             assert!(marker.is_set(&layout));
             let text = ensure_complete(&layout).unwrap_err().to_string();

@@ -16,6 +16,7 @@ mod attach;
 mod binlogs;
 mod channel;
 mod detach;
+mod donor;
 mod gtid;
 mod in_force;
 mod kept;
@@ -24,6 +25,7 @@ pub(crate) mod privileged;
 mod provision;
 mod reach;
 mod read_only;
+mod recipient;
 mod source;
 mod syntax;
 mod tend;
@@ -32,6 +34,7 @@ use crate::Layout;
 use crate::marker::Marker;
 use crate::session::{Session, SqlResult};
 use channel::Channel;
+pub(crate) use recipient::check_cloned;
 
 /// What the running server is to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

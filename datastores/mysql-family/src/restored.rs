@@ -18,6 +18,7 @@ use crate::errors::{os_error, sql_error};
 use crate::init::{FirstStart, insecure};
 use crate::marker::Marker;
 use crate::overrides::{COMMON, Group, Overrides, SERVER_SECTION};
+use crate::replication::check_cloned;
 use crate::root::has_account_lock;
 use crate::session::{Session, SqlResult};
 use crate::{Flavor, Server, ServerVersion, Vendor, password, snapshot, sql};
@@ -92,13 +93,18 @@ impl<F: Flavor> Server<F> {
     /// Like [`arm_first_start`](Self::arm_first_start) for restored data: the
     /// tenant's accounts stay, and nothing is replicated from anywhere.
     pub async fn arm_restored_start(&self) -> Result<FirstStart> {
+        self.arm_start_of_copy(FIRST_START).await
+    }
+
+    /// The same with other options.
+    pub(crate) async fn arm_start_of_copy(&self, options: &str) -> Result<FirstStart> {
         let version = self.installed_version().await?;
         let length = self.settings.default_password_length;
         // The data may hold a policy of passwords.
         self.arm(
             || password::generate_mixed(length),
             |root, os_admin| statements(root, os_admin, &version),
-            FIRST_START,
+            options,
         )
     }
 
@@ -135,6 +141,9 @@ impl<F: Flavor> Server<F> {
     pub async fn check_restored(&self) -> Result<Restored> {
         let mut session = self.session().await?;
         self.check_accounts(&mut session).await?;
+        if Marker::Cloning.is_set(&self.settings.layout) {
+            check_cloned(&mut session).await?;
+        }
         forget_replication(&mut session)
             .await
             .map_err(|error| sql_error("end the replication of the restored data", error))?;
@@ -145,7 +154,12 @@ impl<F: Flavor> Server<F> {
         session.close().await;
         self.upgrade_tables(&server).await?;
         let root_enabled = self.is_root_unlocked().await?;
-        for marker in [Marker::Restoring, Marker::TakingOver, Marker::Adopting] {
+        for marker in [
+            Marker::Restoring,
+            Marker::Cloning,
+            Marker::TakingOver,
+            Marker::Adopting,
+        ] {
             marker.remove(&self.settings.layout)?;
         }
         info!(root_enabled, "Data restored.");

@@ -37,6 +37,9 @@ pub struct Settings {
     /// What is demanded of clients (`ssl_mode`); absent without TLS of the
     /// tenant's.
     pub tls: Option<TlsMode>,
+    /// Whether replicas clone the data of this server while it runs, if it can
+    /// (`[mysql] replica_provisioning`, which is this agent's own).
+    pub clone_replicas: bool,
     /// How long the server may take to reach a state
     /// (`state_change_wait_time`).
     pub state_change_wait_time: Duration,

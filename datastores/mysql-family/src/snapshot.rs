@@ -69,7 +69,8 @@ impl<F: Flavor> Server<F> {
                 data_dir.display()
             )));
         }
-        if Marker::Initialising.is_set(layout) || Marker::Restoring.is_set(layout) {
+        let partial = [Marker::Initialising, Marker::Restoring, Marker::Cloning];
+        if partial.iter().any(|marker| marker.is_set(layout)) {
             return Err(Error::failed(format!(
                 "The snapshot was taken while the data in {} was not complete: it cannot be used",
                 data_dir.display()

@@ -90,6 +90,7 @@ fn datastore(settings: &Settings) -> Arc<dyn Datastore> {
         default_password_length: settings.default_password_length,
         long_query_time: settings.guest_log.long_query_time,
         tls: tls_mode(settings),
+        clone_replicas: settings.clone_replicas,
         state_change_wait_time: settings.state_change_wait_time,
         state_change_poll_time: settings.state_change_poll_time,
         state_healthy_counts: settings.state_healthy_counts,

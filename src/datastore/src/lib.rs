@@ -23,7 +23,7 @@ pub use logs::{LogKind, ServerLog};
 pub use model::{Database, PasswordChange, User, UserAttributes};
 pub use paging::{Page, PageRequest};
 pub use replication::{
-    Endpoint, LastTransaction, ReplicaContext, ReplicaRequest, ReplicationAccount,
+    Endpoint, LastTransaction, ReplicaContext, ReplicaRequest, ReplicationAccount, demand_clone,
 };
 pub use secret::Secret;
 pub use status::ServiceStatus;

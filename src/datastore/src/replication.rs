@@ -35,12 +35,31 @@ pub struct ReplicaContext {
     /// Where the source stands (`log_position`); what is in it is the
     /// datastore's own business.
     pub position: Map<String, Value>,
-    /// Where the data stands that the replica was made of, when a volume
-    /// snapshot brought it (`dataset`). Empty otherwise: the data itself tells.
+    /// Where the data comes from, and where it stands when a volume snapshot
+    /// brought it (`dataset`); otherwise the data itself tells. Empty when the
+    /// replica goes on with the data it has.
     pub dataset: Map<String, Value>,
     /// TLS of the source, which its replicas have too, to be put in place. The
     /// accounts come with the data.
     pub tls: Option<(TlsMode, TlsMaterial)>,
+}
+
+/// How the data comes to a replica, in the dataset: a word of this agent's own.
+const PROVISIONING: &str = "provisioning";
+/// From the running source.
+const CLONE: &str = "clone";
+
+/// Says in the dataset of a snapshot that there is no backup: replicas clone
+/// the source.
+pub fn demand_clone(dataset: &mut Map<String, Value>) {
+    dataset.insert(PROVISIONING.to_owned(), Value::from(CLONE));
+}
+
+impl ReplicaContext {
+    /// Whether the data has to be cloned from the running source.
+    pub fn demands_clone(&self) -> bool {
+        self.dataset.get(PROVISIONING).and_then(Value::as_str) == Some(CLONE)
+    }
 }
 
 /// A replica to be made in `prepare`.

@@ -23,7 +23,7 @@ pub struct PrepareRequest {
     /// server's own answer decides behaviour.
     pub datastore_version: Option<String>,
     /// What it becomes a replica of; its data comes from a backup or a volume
-    /// snapshot of that source.
+    /// snapshot of that source, or from the source itself.
     pub replica: Option<ReplicaRequest>,
 }
 
@@ -214,6 +214,19 @@ pub trait Datastore: Send + Sync {
     /// and the data can be taken there; otherwise nothing changes.
     async fn upgrade(&self, _target: &str) -> Result<()> {
         Err(Error::not_supported("Upgrading"))
+    }
+
+    /// Prepares this source for replicas that clone its data while it runs, if
+    /// it is configured to be cloned. `false`: they have to begin with a backup.
+    /// `host` is the address they will connect to.
+    async fn offer_clone(&self, _host: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Like [`restore`](Self::restore), with data that is cloned from the running
+    /// source that the request names.
+    async fn restore_clone(&self, _request: &PrepareRequest) -> Result<Restored> {
+        Err(Error::not_supported("Cloning the source of a replica"))
     }
 
     /// The TCP port tenants and replicas connect to.

@@ -194,6 +194,14 @@ impl Service {
         self.unit.wait_inactive(limit).await.map_err(service_error)
     }
 
+    /// Leaves the server as it is, and does not start it at the next boot.
+    ///
+    /// # Errors
+    /// When systemd refuses.
+    pub async fn not_at_boot(&self) -> Result<()> {
+        self.unit.disable().await.map_err(service_error)
+    }
+
     /// Stops the server for the moment, whether it runs or not.
     ///
     /// # Errors

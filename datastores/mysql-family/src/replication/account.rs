@@ -21,7 +21,7 @@ const PREFIX: &str = "slave_";
 /// Replicas take no longer password (MySQL manual, "CHANGE REPLICATION SOURCE
 /// TO Statement").
 const PASSWORD_LENGTH: usize = 32;
-const ANYWHERE: &str = "%";
+pub(super) const ANYWHERE: &str = "%";
 
 impl<F: Flavor> Server<F> {
     /// The account of this replication set, as far as this server knows it.

@@ -43,12 +43,14 @@ impl<F: Flavor> Server<F> {
 
     async fn begin_to_follow(&self, replica: &ReplicaRequest) -> Result<()> {
         let context = &replica.context;
-        let position = self.copied_position(context)?;
+        // A clone brings what the source calls executed, too.
+        let position = match context.demands_clone() {
+            true => None,
+            false => Some(self.copied_position(context)?),
+        };
         let tls = self.source_offers_tls(&context.source).await?;
         let mut session = self.session().await?;
-        let followed = self
-            .follow(&mut session, context, Some(position), tls)
-            .await;
+        let followed = self.follow(&mut session, context, position, tls).await;
         session.close().await;
         followed?;
         self.take_tls(context).await
@@ -74,6 +76,7 @@ impl<F: Flavor> Server<F> {
         }
         self.forget_account()?;
         Marker::Failover.remove(layout)?;
+        Marker::Donor.remove(layout)?;
         guest::remove_if_exists(&layout.server_id_file())
             .map(drop)
             .map_err(os_error)

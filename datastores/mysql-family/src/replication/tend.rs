@@ -44,6 +44,7 @@ impl<F: Flavor> Server<F> {
                 );
                 self.open_to_writers(session).await
             }
+            (Role::Source, _) => self.withdraw_offer(session).await,
             (Role::Replica, Some(channel)) => {
                 Marker::Failover.remove(layout)?;
                 match channel.works() {

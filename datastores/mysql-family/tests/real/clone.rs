@@ -5,6 +5,7 @@ use mysql_async::prelude::Queryable;
 use tokio::io::AsyncReadExt;
 
 use crate::chain::{Chain, checksums, names_in};
+use crate::ds;
 use crate::harness::{Fixture, Product, Site};
 
 const PLUGINS: &str = "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'";
@@ -113,4 +114,64 @@ async fn archives_without_their_end_are_refused() {
     chain.bytes[0] = whole;
     let (restored, _) = chain.restore_into(site).await;
     restored.stop().await;
+}
+
+const DONORS: &str = "SELECT COUNT(*) FROM mysql.global_grants WHERE PRIV = 'BACKUP_ADMIN' \
+     AND USER LIKE 'slave|_%' ESCAPE '|'";
+
+async fn count(fixture: &Fixture, query: &str) -> u64 {
+    let mut admin = fixture.admin().await;
+    let found: Option<u64> = admin.query_first(query).await.unwrap();
+    admin.disconnect().await.unwrap();
+    found.unwrap()
+}
+
+/// The account of replicas may clone from the offer on, for some hours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_offers_itself() {
+    let source = Fixture::start(Product::Mysql).await;
+    // As it is configured.
+    assert!(!ds(&source).offer_clone("192.0.2.7").await.unwrap());
+    let donor = source.with_settings(|settings| settings.clone_replicas = true);
+    // What it cannot do is left to a backup.
+    assert!(!donor.offer_clone("2001:db8::7").await.unwrap());
+    source
+        .sql(&[
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.old (n INT) ENGINE = MyISAM",
+        ])
+        .await;
+    assert!(!donor.offer_clone("192.0.2.7").await.unwrap());
+    source.sql(&["DROP TABLE shop.old"]).await;
+    assert_eq!(
+        (count(&source, DONORS).await, count(&source, PLUGINS).await),
+        (0, 0)
+    );
+
+    assert!(donor.offer_clone("192.0.2.7").await.unwrap());
+    assert_eq!(
+        (count(&source, DONORS).await, count(&source, PLUGINS).await),
+        (1, 1)
+    );
+    assert!(count(&source, "SELECT @@GLOBAL.max_allowed_packet").await >= 2 << 20);
+    // A backup leaves the plugin to replicas.
+    Chain::default().back_up(donor.as_ref()).await;
+    donor.housekeeping().await.unwrap();
+    assert_eq!(
+        (count(&source, DONORS).await, count(&source, PLUGINS).await),
+        (1, 1)
+    );
+
+    let mark = source.settings().layout.mount_point.join(".donor");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(13 * 3600);
+    std::fs::File::open(&mark)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    donor.housekeeping().await.unwrap();
+    assert_eq!(count(&source, DONORS).await, 0);
+    assert!(!mark.exists());
+    Chain::default().back_up(donor.as_ref()).await;
+    assert_eq!(count(&source, PLUGINS).await, 0);
+    source.stop().await;
 }

@@ -480,6 +480,7 @@ fn settings(product: Product, dir: &Path) -> Settings {
         default_password_length: 36,
         long_query_time: Duration::from_millis(500),
         tls: None,
+        clone_replicas: false,
         state_change_wait_time: Duration::from_secs(180),
         state_change_poll_time: Duration::from_secs(3),
         state_healthy_counts: 5,

@@ -149,6 +149,8 @@ fn read(r: &mut Reader<'_>, manager: DatastoreManager, known: bool) -> Settings 
         postgresql_port: r.number("postgresql", "postgresql_port"),
         enable_clean_wal_archives: r.flag("postgresql", "enable_clean_wal_archives"),
         native_increments: r.text("postgresql", "backup_incremental") == "native",
+        clone_replicas: manager == DatastoreManager::Mysql
+            && r.text("mysql", "replica_provisioning") == "clone",
         backup: backup(r, section),
         guest_log: guest_log(r, section),
         module_types: r.list(D, "module_types"),

@@ -384,6 +384,13 @@ fn datastore(group: &'static str) -> Vec<Row> {
         // Upstream publishes these ports of the container.
         Row::docker(group, "tcp_ports"),
     ];
+    if group == "mysql" {
+        rows.push(
+            Row::native(group, "replica_provisioning", Kind::one_of(&["snapshot", "clone"]))
+                .default("snapshot")
+                .help("clone: replicas copy the data of the running source; MySQL 8.0.17 and newer, both guests ours."),
+        );
+    }
     if postgresql {
         rows.push(Row::native(group, "postgresql_port", Kind::between(1, 65_535)).default("5432"));
         rows.push(Row::native(group, "enable_clean_wal_archives", Kind::Bool).default("true"));

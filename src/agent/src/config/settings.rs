@@ -139,6 +139,9 @@ pub(crate) struct Settings {
     /// which upstream's agent cannot restore; `[postgresql] backup_incremental`
     /// says `native` or `wal`.
     pub(crate) native_increments: bool,
+    /// Whether replicas of MySQL are cloned from their source; `[mysql]
+    /// replica_provisioning` says `clone` or `snapshot`.
+    pub(crate) clone_replicas: bool,
     /// Backups and the object store.
     pub(crate) backup: BackupSettings,
     /// Published database logs.

@@ -127,6 +127,11 @@ fn what_trove_injects_for_the_others() {
         Some("11.4")
     );
 
+    assert!(!settings(MYSQL, OPERATOR).clone_replicas);
+    let clone = format!("{OPERATOR}\n[mysql]\nreplica_provisioning = clone\n");
+    assert!(settings(MYSQL, &clone).clone_replicas);
+    assert!(!settings(MARIADB, &clone).clone_replicas);
+
     let postgresql = settings(POSTGRESQL, OPERATOR);
     // Only MySQL and MariaDB look for ignore_users in [DEFAULT].
     assert_eq!(postgresql.ignore_users, ["os_admin", "postgres"]);

@@ -242,6 +242,28 @@ impl Operations {
         Ok(())
     }
 
+    /// Ends a record of a backup that is not made, because replicas clone their
+    /// source. The control plane wants a record all the same, and nobody may
+    /// restore it or add to it.
+    pub(super) async fn report_no_backup(&self, id: String, context: &Context) {
+        info!(
+            backup_id = id,
+            "No backup is made: replicas clone this server."
+        );
+        let record = Record {
+            backup_id: id,
+            backup_type: "full".to_owned(),
+            size: 0.0,
+            request_id: context.request_id().map(str::to_owned),
+            notification: None,
+            context: context.for_conductor(),
+            access: None,
+            leftover: None,
+            outcome: Outcome::Failed("it is not made".to_owned()),
+        };
+        self.report(&record).await;
+    }
+
     async fn make_backup(
         &self,
         info: &BackupInfo,

@@ -135,7 +135,14 @@ impl Operations {
         let nothing = Restored {
             root_enabled: false,
         };
+        let cloned = |replica: &datastore::ReplicaRequest| replica.context.demands_clone();
         match &call.backup {
+            // The record of a backup that comes with it has nothing behind it.
+            _ if call.request.replica.as_ref().is_some_and(cloned) => {
+                let restored = self.datastore.restore_clone(&call.request).await?;
+                self.adopt_tls_of_source(&call.request)?;
+                Ok(restored)
+            }
             None if call.request.replica.is_some() => Err(Error::bad_request(
                 "a replica needs a backup of its source, and the request names none",
             )),
@@ -146,12 +153,16 @@ impl Operations {
                 .map(|()| nothing),
             Some(info) => {
                 let restored = self.restore(&call.request, info, context).await?;
-                let tls = call.request.replica.as_ref();
-                let tls = tls.and_then(|replica| replica.context.tls.as_ref());
-                self.adopt_tls(tls.map(|(mode, _)| *mode))?;
+                self.adopt_tls_of_source(&call.request)?;
                 Ok(restored)
             }
         }
+    }
+
+    fn adopt_tls_of_source(&self, request: &PrepareRequest) -> Result<()> {
+        let tls = request.replica.as_ref();
+        let tls = tls.and_then(|replica| replica.context.tls.as_ref());
+        self.adopt_tls(tls.map(|(mode, _)| *mode))
     }
 
     async fn restore(

@@ -1,6 +1,8 @@
 //! What an earlier agent left unfinished.
 
-use tracing::{error, info};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
 
 use super::Operations;
 use super::renew::UPGRADE;
@@ -84,6 +86,11 @@ impl Operations {
                     request_id = record.request_id,
                     reason, "Operation was interrupted."
                 );
+                if record.method == "prepare"
+                    && let Err(error) = self.datastore.stop(Duration::ZERO).await
+                {
+                    warn!(%error, "Server that was being prepared not stopped.");
+                }
                 self.fail(record, &reason).await;
             }
         }

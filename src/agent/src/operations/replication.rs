@@ -71,7 +71,8 @@ impl ReplicaInfo {
 }
 
 impl Operations {
-    /// Lets replicas follow this server and makes the backup they begin with.
+    /// Lets replicas follow this server and makes the backup they begin with, or
+    /// lets them clone it.
     ///
     /// # Errors
     /// Of either; the backup is then FAILED for the control plane.
@@ -87,8 +88,12 @@ impl Operations {
             .clone()
             .ok_or_else(|| Error::bad_request("snapshot_info has no id"))?;
         self.enable_as_source(config).await?;
-        if !info.is_snapshot(&settings.backup.storage_strategy) {
-            self.back_up_for_replicas(info, context).await?;
+        let by_volume = info.is_snapshot(&settings.backup.storage_strategy);
+        let cloned = !by_volume && self.offer_clone().await?;
+        match (by_volume, cloned) {
+            (true, _) => {}
+            (false, true) => self.report_no_backup(id.clone(), context).await,
+            (false, false) => self.back_up_for_replicas(info, context).await?,
         }
         let mut snapshot = self.replica_context().await?;
         let stats = self.filesystem_stats().await?;
@@ -98,12 +103,20 @@ impl Operations {
             "volume_size": stats["total"],
             "snapshot_id": id,
         });
+        if cloned && let Some(dataset) = snapshot["dataset"].as_object_mut() {
+            datastore::demand_clone(dataset);
+        }
         snapshot["replication_strategy"] = json!(settings.replication_strategy);
         if let Some((mode, material)) = self.tls_of_source().await? {
             snapshot["ssl_mode"] = json!(mode);
             snapshot["cert_container"] = json!(material);
         }
         Ok(snapshot)
+    }
+
+    async fn offer_clone(&self) -> Result<bool> {
+        let _turn = self.turns.change("get_replication_snapshot").await?;
+        self.datastore.offer_clone(&self.own_address()?).await
     }
 
     /// The control plane asks for an increment to the user's last backup,

@@ -270,3 +270,42 @@ async fn a_restore_without_the_key_names_its_option_and_touches_nothing() {
         );
     }
 }
+
+/// Trove wants a record of a backup for them, which comes back with `prepare`
+/// and must be at its end by then: it is deleted.
+#[tokio::test]
+async fn replicas_that_clone_get_a_record_without_a_backup() {
+    let bench = installed(Memory {
+        donor: true,
+        ..Memory::default()
+    });
+    let operations = &bench.operations;
+    let snapshot = operations
+        .replication_snapshot(info("b1", None), "", &context())
+        .await
+        .unwrap();
+    assert_eq!(snapshot["dataset"]["snapshot_id"], "b1");
+    let (state, told) = reports(&bench).pop().unwrap();
+    assert_eq!(
+        (state.as_str(), &told["backup_id"]),
+        ("FAILED", &json!("b1"))
+    );
+    assert_eq!(reports(&bench).len(), 1);
+    assert!(files(&bench).is_empty());
+
+    std::fs::remove_file(bench.dir.path().join("opt/.guestagent.prepare.end")).unwrap();
+    let record = json!({"id": "b1", "location": null, "type": "full", "checksum": null,
+                        "storage_driver": "swift"});
+    // Of a source that makes backups: there is none.
+    let mut other = snapshot.clone();
+    other["dataset"]
+        .as_object_mut()
+        .unwrap()
+        .remove("provisioning");
+    let prepare = call(json!({"snapshot": other, "backup_info": record}));
+    let error = operations.prepare(prepare, &context()).await.unwrap_err();
+    assert!(error.to_string().contains("no location"), "{error}");
+    let prepare = call(json!({"snapshot": snapshot, "backup_info": record}));
+    operations.prepare(prepare, &context()).await.unwrap();
+    assert_eq!(*bench.datastore.calls.lock().unwrap(), ["clone port 3306"]);
+}

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datastore::{
     Archive, BackupMetadata, BackupRequest, BackupStream, Bytestream, Database, Datastore, Error,
-    Page, PageRequest, PasswordChange, PrepareRequest, RestoreSource, Restored, Result, Secret,
-    ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User, UserAttributes,
+    Page, PageRequest, PasswordChange, PrepareRequest, ReplicationAccount, RestoreSource, Restored,
+    Result, Secret, ServiceStatus, StopOutcome, TlsFiles, TlsMaterial, TlsMode, User,
+    UserAttributes,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub(super) struct Memory {
     pub(super) tls_files: Option<TlsFiles>,
     pub(super) tls: StdMutex<(Option<TlsMode>, Option<TlsMaterial>)>,
     pub(super) refuse_tls: AtomicBool,
+    /// Whether replicas may clone it.
+    pub(super) donor: bool,
 }
 
 impl Memory {
@@ -184,6 +187,29 @@ impl Datastore for Memory {
         }
         *self.tls.lock().unwrap() = (mode, material.cloned());
         Ok(false)
+    }
+    async fn enable_as_source(&self, _config: &str) -> Result<()> {
+        Ok(())
+    }
+    async fn replication_account(&self) -> Result<ReplicationAccount> {
+        Ok(ReplicationAccount {
+            name: "slave_1".into(),
+            password: Secret::new("password-canary"),
+        })
+    }
+    async fn source_position(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
+        Ok(serde_json::Map::new())
+    }
+    async fn port(&self) -> Result<u16> {
+        Ok(3306)
+    }
+    async fn offer_clone(&self, _host: &str) -> Result<bool> {
+        Ok(self.donor)
+    }
+    async fn restore_clone(&self, request: &PrepareRequest) -> Result<Restored> {
+        let source = &request.replica.as_ref().unwrap().context.source;
+        self.log(format!("clone port {}", source.port));
+        Ok(Restored { root_enabled: true })
     }
     async fn restore(
         &self,

@@ -31,6 +31,8 @@ async fn an_interrupted_prepare_fails_the_instance_with_a_reason() {
             .unwrap()
             .contains("prepare")
     );
+    // A server that was started for it does not go on by itself.
+    assert_eq!(*bench.datastore.calls.lock().unwrap(), ["stop"]);
     // Told once: the next start only repeats the status.
     bench.recover().await;
     assert_eq!(bench.casts("notify_exc_info").len(), 1);

@@ -13,6 +13,10 @@ pub(super) async fn replication(
     context: &Context,
 ) -> Reply {
     match method {
+        // Also when replicas clone this server: told that no backup is needed,
+        // Trove 26 names none, and at the end deletes what has none as its
+        // parent, which is every full backup of the project
+        // (`Backup.delete(context, None)`).
         "backup_required_for_replication" => return done(args).map(|()| json!(true)),
         "get_replication_snapshot" => {
             let info: BackupInfo = args.required("snapshot_info")?;
