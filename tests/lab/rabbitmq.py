@@ -76,6 +76,7 @@ class RabbitMQ:
         local = "-kernel inet_dist_use_interface {127,0,0,1}"
         return {
             "HOME": here,  # the Erlang cookie
+            "ERL_CRASH_DUMP": f"{here}/erl_crash.dump",
             "RABBITMQ_NODENAME": "lab@localhost",
             "RABBITMQ_BASE": here,
             "RABBITMQ_HOME_DIR": here,
