@@ -84,7 +84,7 @@ class FleetLab(BrokerLab):
 
     def broker_process(self) -> Identity:
         """The Erlang machine."""
-        (machine,) = self.machines()
+        (machine,) = self.broker_machines()
         return machine
 
     def conductors(self) -> list[int]:

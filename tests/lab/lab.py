@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from lab.fetch.image import Image
 from lab.fetch.trees import Tree
 from lab.guests.guest import Guest
 from lab.guests.kinds import guest_in
-from lab.processes import ProcessTable
+from lab.processes import Identity, ProcessTable
 from lab.progress import Progress
 from lab.rabbitmq import RabbitMQ
 from lab.room import Tools
@@ -319,15 +320,26 @@ class Lab:
             "rabbitmq", self.broker.server_command(), self.broker.environment()
         )
 
-    def stop_broker(self, graceful: bool = True) -> None:
+    def stop_broker(self) -> None:
         """Stop RabbitMQ; durable queues and accounts stay."""
-        if graceful:
-            self.rabbitmqctl("stop")
-        self.processes.stop("rabbitmq", grace=30.0 if graceful else 0.0)
+        self.rabbitmqctl("stop")
+        self.processes.stop("rabbitmq", grace=30.0)
 
-    def restart_broker(self, graceful: bool = True) -> None:
+    def kill_broker(self) -> None:
+        """End RabbitMQ as a crash would. The process that was started is a
+        script that waits for the Erlang machine, so that one is looked for."""
+        for machine in self.broker_machines():
+            machine.kill(signal.SIGKILL)
+            machine.wait(10)
+        self.processes.stop("rabbitmq")
+
+    def broker_machines(self) -> list[Identity]:
+        """The broker's Erlang machine, if it runs."""
+        return [i for i in map(rabbitmq.machine, self._daemons.processes()) if i]
+
+    def restart_broker(self) -> None:
         """Restart RabbitMQ and wait until it lets clients in."""
-        self.stop_broker(graceful)
+        self.stop_broker()
         self.start_broker()
         with self.inside():
             rabbitmq.wait_ready()

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import amqp
 
 from lab import network
+from lab.processes import Identity
 
 PORT = 5672
 TLS_PORT = 5671
@@ -108,6 +109,17 @@ class RabbitMQ:
         if done.returncode != 0:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
+
+
+def machine(pid: int) -> Identity | None:
+    """The process if it is an Erlang machine and not gone meanwhile: the
+    machine's helpers end with it."""
+    try:
+        identity = Identity.of(pid)
+        name = Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return identity if name == "beam.smp\n" else None
 
 
 def password_hash(password: str, salt: bytes = b"lab!") -> str:

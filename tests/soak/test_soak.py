@@ -72,7 +72,8 @@ class Crashes:
 
     def crash(self) -> None:
         self.last = time.monotonic()
-        self._lab.restart_broker(graceful=False)
+        self._lab.kill_broker()
+        self._lab.start_broker()
         rabbitmq.wait_ready()
         self.last = time.monotonic()
         self.count += 1

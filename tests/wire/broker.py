@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 from lab import mariadb, network, rabbitmq, settings, tls
 from lab.lab import HOSTS, Lab
-from lab.processes import Identity
 
 # What the broker knows besides the lab's own account.
 ODD_USER, ODD_VHOST = "us/er@:% é", "/odd vhost"
@@ -74,18 +72,6 @@ class BrokerLab(Lab):
         self._daemon("epmd", self.broker.mapper_command())
         self.start_broker()
 
-    def kill_broker(self) -> None:
-        """End RabbitMQ as a crash would. The process that was started is a
-        script that waits for the Erlang machine, so that one is looked for."""
-        for machine in self.machines():
-            machine.kill(signal.SIGKILL)
-            machine.wait(10)
-        self.processes.stop("rabbitmq")
-
-    def machines(self) -> list[Identity]:
-        """The broker's Erlang machine, if it runs."""
-        return [i for i in map(_erlang_machine, self._daemons.processes()) if i]
-
     @staticmethod
     def _extend(directory: Path) -> None:
         """More accounts, a second virtual host, and login by certificate."""
@@ -105,14 +91,3 @@ class BrokerLab(Lab):
                 allowed["configure"] = r"^(?!.*_fanout$).*$"
             definitions["permissions"].append(allowed)
         path.write_text(json.dumps(definitions))
-
-
-def _erlang_machine(pid: int) -> Identity | None:
-    """The process if it is an Erlang machine and not gone meanwhile: the
-    machine's helpers end with it."""
-    try:
-        identity = Identity.of(pid)
-        name = Path(f"/proc/{pid}/comm").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return identity if name == "beam.smp\n" else None
