@@ -168,6 +168,11 @@ def _watch(soaked: list[Soaked], crashes: Crashes, run: Run) -> None:
 def test_nothing_grows(lab: Lab) -> None:
     with all_created(lab, ("mysql", "mariadb", "postgresql")) as owners:
         soaked = [Soaked(owner) for owner in owners]
+        # Its first two requests at once break Trove's records of a project's quota.
+        first = owners[0].backups
+        backup = first.create("first", owners[0].id)
+        first.wait(backup)
+        first.delete(backup)
         crashes, run = Crashes(lab), Run()
 
         def part(one: Soaked | None) -> None:
