@@ -215,7 +215,7 @@ impl<F: Flavor> Datastore for Server<F> {
     }
 
     async fn restore_clone(&self, request: &PrepareRequest) -> Result<Restored> {
-        self.clone_source(request).await
+        self.cloning(request).await
     }
 
     async fn lock_for_snapshot(&self) -> Result<Box<dyn ReadLock>> {

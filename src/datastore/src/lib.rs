@@ -23,7 +23,8 @@ pub use logs::{LogKind, ServerLog};
 pub use model::{Database, PasswordChange, User, UserAttributes};
 pub use paging::{Page, PageRequest};
 pub use replication::{
-    Endpoint, LastTransaction, ReplicaContext, ReplicaRequest, ReplicationAccount, demand_clone,
+    BY_CLONE, Endpoint, LastTransaction, PROVISIONING, ReplicaContext, ReplicaRequest,
+    ReplicationAccount,
 };
 pub use secret::Secret;
 pub use status::ServiceStatus;

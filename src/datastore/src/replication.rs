@@ -44,21 +44,15 @@ pub struct ReplicaContext {
     pub tls: Option<(TlsMode, TlsMaterial)>,
 }
 
-/// How the data comes to a replica, in the dataset: a word of this agent's own.
-const PROVISIONING: &str = "provisioning";
-/// From the running source.
-const CLONE: &str = "clone";
-
-/// Says in the dataset of a snapshot that there is no backup: replicas clone
-/// the source.
-pub fn demand_clone(dataset: &mut Map<String, Value>) {
-    dataset.insert(PROVISIONING.to_owned(), Value::from(CLONE));
-}
+/// How the data comes to a replica: a key of this agent's own in the dataset.
+pub const PROVISIONING: &str = "provisioning";
+/// From the running source. There is no backup.
+pub const BY_CLONE: &str = "clone";
 
 impl ReplicaContext {
     /// Whether the data has to be cloned from the running source.
     pub fn demands_clone(&self) -> bool {
-        self.dataset.get(PROVISIONING).and_then(Value::as_str) == Some(CLONE)
+        self.dataset.get(PROVISIONING).and_then(Value::as_str) == Some(BY_CLONE)
     }
 }
 

@@ -13,10 +13,9 @@ use tracing::info;
 
 use super::account::ANYWHERE;
 use crate::clone::{SINCE, load_plugin, refuse_other_engines};
-use crate::credentials::Login;
 use crate::errors::sql_error;
 use crate::marker::Marker;
-use crate::session::{Session, SqlResult};
+use crate::session::Session;
 use crate::{Flavor, Layout, Server, Vendor, sql};
 
 /// How long replicas may take to begin: large ones are made one after the other.
@@ -30,10 +29,9 @@ impl<F: Flavor> Server<F> {
         if !self.settings.clone_replicas {
             return Ok(false);
         }
-        self.account_for_replicas().await?;
-        let account = self.known_account()?;
+        let account = sql::account(&self.account_for_replicas().await?.name, ANYWHERE);
         let mut session = self.session().await?;
-        let offered = offer(&mut session, &self.settings.layout, account.as_ref(), host).await;
+        let offered = offer(&mut session, &self.settings.layout, &account, host).await;
         session.close().await;
         offered
     }
@@ -41,18 +39,15 @@ impl<F: Flavor> Server<F> {
     /// Takes from the account of replicas what only those need that are being
     /// made. A new source has it from the one before.
     pub(super) async fn withdraw_offer(&self, session: &mut Session) -> Result<()> {
-        let account = self.known_account()?;
-        withdraw(session, &self.settings.layout, account.as_ref()).await
+        match self.known_account()? {
+            Some(login) => withdraw(session, &self.settings.layout, &login.user).await,
+            None => Ok(()),
+        }
     }
 }
 
 /// Lets replicas clone this server, unless something keeps them from it.
-async fn offer(
-    session: &mut Session,
-    layout: &Layout,
-    login: Option<&Login>,
-    host: &str,
-) -> Result<bool> {
+async fn offer(session: &mut Session, layout: &Layout, account: &str, host: &str) -> Result<bool> {
     if let Some(reason) = obstacle(session, layout, host).await {
         info!(
             reason,
@@ -60,14 +55,19 @@ async fn offer(
         );
         return Ok(false);
     }
-    let failed = |error| sql_error("let replicas clone this server", error);
     Marker::Donor.set(layout)?;
-    enlarge_packets(session).await.map_err(failed)?;
-    if let Some(login) = login {
-        let grant = format!("GRANT BACKUP_ADMIN ON *.* TO {}", account(login));
-        session.run(&grant).await.map_err(failed)?;
+    // The first is for new connections, until the server's next start.
+    for statement in [
+        &format!(
+            "SET GLOBAL max_allowed_packet = \
+             CAST(GREATEST(@@GLOBAL.max_allowed_packet, {PACKET}) AS UNSIGNED)"
+        ),
+        &format!("GRANT BACKUP_ADMIN ON *.* TO {account}"),
+    ] {
+        let done = session.run(statement).await;
+        done.map_err(|error| sql_error("let replicas clone this server", error))?;
     }
-    info!("Replicas may clone this server.");
+    info!("Replicas may clone this server: no backup is made.");
     Ok(true)
 }
 
@@ -77,7 +77,7 @@ async fn obstacle(session: &mut Session, layout: &Layout, host: &str) -> Option<
         return Some(format!("{} has no CLONE", session.version()));
     }
     if host.contains(':') {
-        return Some(format!("CLONE takes no IPv6 addresses, such as {host}"));
+        return Some("CLONE takes no IPv6 addresses".to_owned());
     }
     if session.is_read_only() {
         return Some("it is read only".to_owned());
@@ -89,46 +89,24 @@ async fn obstacle(session: &mut Session, layout: &Layout, host: &str) -> Option<
     ready.err().map(|error| error.to_string())
 }
 
-/// For new connections, until the server's next start.
-async fn enlarge_packets(session: &mut Session) -> SqlResult<()> {
-    let query = "SELECT @@GLOBAL.max_allowed_packet";
-    let present: Option<u64> = session.first(query, ()).await?;
-    if present.is_some_and(|bytes| bytes >= u64::from(PACKET)) {
-        return Ok(());
-    }
-    let enlarge = format!("SET GLOBAL max_allowed_packet = {PACKET}");
-    session.run(&enlarge).await
-}
-
-async fn withdraw(session: &mut Session, layout: &Layout, login: Option<&Login>) -> Result<()> {
+async fn withdraw(session: &mut Session, layout: &Layout, user: &str) -> Result<()> {
     if Marker::Donor.age(layout).is_some_and(|age| age < OFFER)
         || !session.version().is_at_least(Vendor::MySql, SINCE)
     {
         return Ok(());
     }
-    if let Some(login) = login {
-        let failed = |error| sql_error("keep replicas from cloning this server", error);
-        revoke(session, login).await.map_err(failed)?;
-    }
-    Marker::Donor.remove(layout)
-}
-
-async fn revoke(session: &mut Session, login: &Login) -> SqlResult<()> {
+    let failed = |error| sql_error("keep replicas from cloning this server", error);
     let query = format!(
         "SELECT COUNT(*) FROM mysql.global_grants \
          WHERE PRIV = 'BACKUP_ADMIN' AND HOST = '{ANYWHERE}' AND USER = {}",
-        sql::literal(&login.user)
+        sql::literal(user)
     );
-    let granted: Option<u64> = session.first(&query, ()).await?;
-    if granted == Some(0) {
-        return Ok(());
+    let granted: Option<u64> = session.first(&query, ()).await.map_err(failed)?;
+    if granted != Some(0) {
+        let account = sql::account(user, ANYWHERE);
+        let revoke = format!("REVOKE BACKUP_ADMIN ON *.* FROM {account}");
+        session.run(&revoke).await.map_err(failed)?;
+        info!("Replicas may not clone this server any more.");
     }
-    let revoke = format!("REVOKE BACKUP_ADMIN ON *.* FROM {}", account(login));
-    session.run(&revoke).await?;
-    info!("Replicas may not clone this server any more.");
-    Ok(())
-}
-
-fn account(login: &Login) -> String {
-    sql::account(&login.user, ANYWHERE)
+    Marker::Donor.remove(layout)
 }

@@ -8,6 +8,7 @@
 //! stay when it fails: whatever becomes of the agent, no half of a replica is
 //! ever open to anybody.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use datastore::{Error, ErrorKind, PrepareRequest, ReplicaContext, Restored, Result};
@@ -18,7 +19,7 @@ use crate::clone::load_plugin;
 use crate::errors::{code, sql_error};
 use crate::marker::Marker;
 use crate::session::{Session, SqlError, SqlResult};
-use crate::{Flavor, Server, sql};
+use crate::{Flavor, Server, Vendor, sql};
 
 /// Terabytes take hours, and one replica waits for the other.
 const LIMIT: Duration = Duration::from_secs(48 * 3600);
@@ -34,7 +35,22 @@ const STALL: Duration = Duration::from_secs(900);
 
 impl<F: Flavor> Server<F> {
     /// See [`Datastore::restore_clone`](datastore::Datastore::restore_clone).
-    pub(crate) async fn clone_source(&self, request: &PrepareRequest) -> Result<Restored> {
+    ///
+    /// Not `async`: so the binary has none of it for the product that cannot.
+    pub(crate) fn cloning<'a>(
+        &'a self,
+        request: &'a PrepareRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<Restored>> + Send + 'a>> {
+        match self.flavor.vendor() {
+            Vendor::MySql => Box::pin(self.clone_source(request)),
+            Vendor::MariaDb => {
+                let refused = Error::not_supported("Cloning a source of MariaDB");
+                Box::pin(std::future::ready(Err(refused)))
+            }
+        }
+    }
+
+    async fn clone_source(&self, request: &PrepareRequest) -> Result<Restored> {
         let Some(replica) = &request.replica else {
             return Err(Error::bad_request("Only replicas clone another server"));
         };

@@ -246,10 +246,6 @@ impl Operations {
     /// source. The control plane wants a record all the same, and nobody may
     /// restore it or add to it.
     pub(super) async fn report_no_backup(&self, id: String, context: &Context) {
-        info!(
-            backup_id = id,
-            "No backup is made: replicas clone this server."
-        );
         let record = Record {
             backup_id: id,
             backup_type: "full".to_owned(),

@@ -132,37 +132,28 @@ impl Operations {
             self.check_replica(&info)?;
             call.request.replica = Some(info.request());
         }
-        let nothing = Restored {
-            root_enabled: false,
-        };
-        let cloned = |replica: &datastore::ReplicaRequest| replica.context.demands_clone();
-        match &call.backup {
+        let replica = call.request.replica.as_ref();
+        let restored = match &call.backup {
             // The record of a backup that comes with it has nothing behind it.
-            _ if call.request.replica.as_ref().is_some_and(cloned) => {
-                let restored = self.datastore.restore_clone(&call.request).await?;
-                self.adopt_tls_of_source(&call.request)?;
-                Ok(restored)
+            _ if replica.is_some_and(|replica| replica.context.demands_clone()) => {
+                self.datastore.restore_clone(&call.request).await?
             }
-            None if call.request.replica.is_some() => Err(Error::bad_request(
-                "a replica needs a backup of its source, and the request names none",
-            )),
-            None => self
-                .datastore
-                .prepare(&call.request)
-                .await
-                .map(|()| nothing),
-            Some(info) => {
-                let restored = self.restore(&call.request, info, context).await?;
-                self.adopt_tls_of_source(&call.request)?;
-                Ok(restored)
+            None if replica.is_some() => {
+                return Err(Error::bad_request(
+                    "a replica needs a backup of its source, and the request names none",
+                ));
             }
-        }
-    }
-
-    fn adopt_tls_of_source(&self, request: &PrepareRequest) -> Result<()> {
-        let tls = request.replica.as_ref();
-        let tls = tls.and_then(|replica| replica.context.tls.as_ref());
-        self.adopt_tls(tls.map(|(mode, _)| *mode))
+            None => {
+                self.datastore.prepare(&call.request).await?;
+                return Ok(Restored {
+                    root_enabled: false,
+                });
+            }
+            Some(info) => self.restore(&call.request, info, context).await?,
+        };
+        let tls = replica.and_then(|replica| replica.context.tls.as_ref());
+        self.adopt_tls(tls.map(|(mode, _)| *mode))?;
+        Ok(restored)
     }
 
     async fn restore(

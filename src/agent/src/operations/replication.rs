@@ -103,8 +103,8 @@ impl Operations {
             "volume_size": stats["total"],
             "snapshot_id": id,
         });
-        if cloned && let Some(dataset) = snapshot["dataset"].as_object_mut() {
-            datastore::demand_clone(dataset);
+        if cloned {
+            snapshot["dataset"][datastore::PROVISIONING] = json!(datastore::BY_CLONE);
         }
         snapshot["replication_strategy"] = json!(settings.replication_strategy);
         if let Some((mode, material)) = self.tls_of_source().await? {
