@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from lab import rabbitmq
-from lab.clients import rpc
-from lab.progress import Progress
+from lab.waiting import eventually
 from wire.agent import Sandbox
+from wire.broker import standing
 
 from fleet import fleet as fleets
 from fleet.fleet import Fleet, FleetLab, cpu_seconds, own_share, resident
@@ -36,14 +36,8 @@ WATCHED = 2 * PERIOD
 @pytest.fixture(scope="module")
 def lab() -> Iterator[FleetLab]:
     lab = FleetLab()
-    lab.clean()
-    lab.up(progress=Progress())
-    try:
-        with lab.inside():
-            rpc.configure(lab.trove_conf)
-            yield lab
-    finally:
-        lab.clean()
+    with standing(lab):
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +116,7 @@ def test_reports_arrive_and_cost_little(fleet: Fleet, lab: FleetLab) -> None:
 
 
 def eventually_heard(lab: FleetLab) -> None:
-    deadline = time.monotonic() + 3 * PERIOD
-    while lab.silent(PERIOD + LATE):
-        assert time.monotonic() < deadline, f"{lab.silent(PERIOD + LATE)} agents never reported"
-        time.sleep(0.5)
+    eventually(lambda: lab.silent(PERIOD + LATE) == 0, 3 * PERIOD)
 
 
 def test_all_come_back_after_the_broker(fleet: Fleet, lab: FleetLab) -> None:

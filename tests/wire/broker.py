@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab import mariadb, network, rabbitmq, settings, tls
+from lab.clients import rpc
 from lab.lab import HOSTS, Lab
+from lab.progress import Progress
 
 # What the broker knows besides the lab's own account.
 ODD_USER, ODD_VHOST = "us/er@:% é", "/odd vhost"
@@ -25,6 +29,19 @@ auth_mechanisms.2 = AMQPLAIN
 auth_mechanisms.3 = EXTERNAL
 ssl_cert_login_from = common_name
 """
+
+
+@contextmanager
+def standing(lab: BrokerLab) -> Iterator[None]:
+    """From nothing to nothing; the caller is inside its network meanwhile."""
+    lab.clean()
+    lab.up(progress=Progress())
+    try:
+        with lab.inside():
+            rpc.configure(lab.trove_conf)
+            yield
+    finally:
+        lab.clean()
 
 
 class BrokerLab(Lab):

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.clients import rpc
-from lab.progress import Progress
-
 from wire import canary, oslo
 from wire.agent import Agent, Sandbox
-from wire.broker import BrokerLab
+from wire.broker import BrokerLab, standing
 from wire.guest import Guest
 from wire.instance import Instance
 from wire.peer import Peer
@@ -47,14 +44,8 @@ def measured() -> Callable[[str], None]:
 def lab() -> Iterator[BrokerLab]:
     """The broker, and this process inside its network."""
     lab = BrokerLab()
-    lab.clean()
-    lab.up(progress=Progress())
-    try:
-        with lab.inside():
-            rpc.configure(lab.trove_conf)
-            yield lab
-    finally:
-        lab.clean()
+    with standing(lab):
+        yield lab
 
 
 @pytest.fixture(scope="session")

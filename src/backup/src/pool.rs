@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(pool.take().capacity(), 0);
         assert_eq!(clone, "contents");
         drop(clone);
-        // The empty one of before lies on top of nothing: it came back first.
+        // The empty one is among them, too.
         let taken = [pool.take(), pool.take()];
         assert!(taken.iter().any(|buffer| buffer.as_ptr() == at));
     }
